@@ -1,0 +1,49 @@
+# Needs Python 3.11, 3.12 or 3.13, make and a package index that pip reaches; nothing else.
+# Another Python: make test PYTHON=/path/to/python3.12
+
+VENV = .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/ready
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { echo $$name; break; }; done)
+
+.PHONY: help demo test test-all bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 @/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
+
+demo: $(READY) ## compare two backbones, both techniques, on 2,000 pictures of fabric
+	$(BIN)/headstart compare sample:textile
+
+test: $(READY) ## lint, types and the tests, without the slow ones
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-all: $(READY) ## the slow tests too
+	$(BIN)/pytest -m "slow or not slow"
+
+bench: $(READY) ## the article's recipe beside ours
+	$(BIN)/python benchmarks/article.py
+
+lock: $(READY) ## pin anew what is tested, for every Python and system
+	$(BIN)/python -m pip install --quiet "uv>=0.9"
+	$(BIN)/uv --no-config --no-python-downloads pip compile pyproject.toml --extra cpu --group dev \
+		--universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## remove the virtual environment and the caches, and keep the runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "Headstart needs Python 3.11, 3.12 or 3.13, and '$(or $(PYTHON),python3)' is not one." >&2; \
+		echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,43 @@
+"""Compare pretrained image backbones on your own photos, by feature extraction and by fine-tuning."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier
+    from headstart.comparison import Results
+
+__all__ = ["compare", "load"]
+__version__ = "0.1.0"
+
+
+def compare(data: str | Path, **settings: Any) -> "Results":
+    """Compare backbones on labelled photos; the same as `headstart compare`.
+
+    Args:
+        data: Folder of photos, a CSV or TSV file, or "sample:NAME".
+        settings: Fields of `headstart.settings.Settings`, such as `backbones=["mobilenet_v2"]`.
+
+    Returns:
+        The results, as in results.json of the run folder (`out`, by default runs/NAME).
+
+    Raises:
+        HeadstartError: Something that you can mend; its text says how.
+    """
+    from headstart import experiment
+    from headstart.settings import Settings
+
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return experiment.compare(Settings(data=str(data), **settings))
+
+
+def load(run: str | Path) -> "Classifier":
+    """Return the trained winner of a run folder, or of the `model` folder in it.
+
+    Raises:
+        RunError: No finished run is there.
+    """
+    from headstart import classifier
+
+    folder = Path(run)
+    return classifier.load(folder / "model" if (folder / "model").is_dir() else folder)

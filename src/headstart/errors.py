@@ -1,0 +1,106 @@
+"""Errors that a user can mend: what is wrong, with the value received, then how to mend it.
+
+HeadstartError
+├── DataError            the photos, their folders or their labels
+│   ├── NoSuchData         no such folder or file
+│   ├── TooFewClasses      no class folders, or a single class
+│   ├── SmallClass         a class that cannot be divided into the parts
+│   └── UnreadableImage    a picture that no decoder reads
+├── SettingsError        an option's value, or a configuration file
+│   └── UnknownBackbone    no such row in the table of backbones
+├── FetchError           a wheel that cannot be pulled, or whose file is not the expected one
+├── WeightsError         pretrained weights that are missing or not the expected ones
+├── RunError             a run folder that is in use, holds something else, or holds no run
+├── DiskFull             no space left where the run or the cache is written
+└── MissingPackage       an optional package that this command needs
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class HeadstartError(Exception):
+    """Something that the user can mend.
+
+    Args:
+        problem: What is wrong, with the value received.
+        fix: What to do about it, a command where there is one.
+
+    Example:
+        >>> print(HeadstartError("No folder 'fotos'.", "Did you mean 'photos'?"))
+        No folder 'fotos'.
+        Did you mean 'photos'?
+    """
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem, fix)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.fix}"
+
+
+class DataError(HeadstartError):
+    """The photos, their folders or their labels."""
+
+
+class NoSuchData(DataError):
+    """No such folder or file."""
+
+
+class TooFewClasses(DataError):
+    """No class folders, or a single class."""
+
+
+class SmallClass(DataError):
+    """A class that cannot be divided into the parts."""
+
+
+class UnreadableImage(DataError):
+    """A picture that no decoder reads."""
+
+
+class SettingsError(HeadstartError):
+    """An option's value, or a configuration file."""
+
+
+class UnknownBackbone(SettingsError):
+    """No such row in the table of backbones."""
+
+
+class FetchError(HeadstartError):
+    """A wheel that cannot be pulled, or whose file is not the expected one."""
+
+
+class WeightsError(HeadstartError):
+    """Pretrained weights that are missing or not the expected ones."""
+
+
+class RunError(HeadstartError):
+    """A run folder that is in use, holds something else, or holds no run."""
+
+
+class DiskFull(HeadstartError):
+    """No space left where the run or the cache is written."""
+
+
+class MissingPackage(HeadstartError):
+    """An optional package that this command needs."""
+
+
+@contextmanager
+def disk_full_named(folder: Path) -> Iterator[None]:
+    """Turn the operating system's 'no space left' into `DiskFull` that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(
+            f"No space is left on the disk that holds {folder}.",
+            "Free some space, or name a folder on another disk: --out RUN for the run, "
+            "HEADSTART_CACHE=FOLDER for what is kept between runs.",
+        ) from error

@@ -1,0 +1,74 @@
+"""Progress on stderr: what is being done, its rate, and the time left."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Says that `count` more items of a stage are done."""
+
+    def __call__(self, count: int = 1) -> None:
+        """Add `count` to what is done."""
+
+
+class Progress:
+    """Where work tells how far it is. This one is silent, for use from Python and in tests."""
+
+    def remark(self, text: str) -> None:
+        """Say one line to the user."""
+
+    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+        """Open a stage of `total` items; the value of the `with` block advances it."""
+        return _silent_stage()
+
+
+class Console(Progress):
+    """Bars on stderr, one stage at a time.
+
+    On a terminal a bar moves; elsewhere each stage leaves one line when it ends.
+    """
+
+    def remark(self, text: str) -> None:
+        """Print one line on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+        """Show a bar with items per second and the time left until the block ends."""
+        return _bar(title, total, unit)
+
+
+@contextmanager
+def _silent_stage() -> Iterator[Advance]:
+    yield lambda count=1: None
+
+
+@contextmanager
+def _bar(title: str, total: int, unit: str) -> Iterator[Advance]:
+    from rich import console, progress, table
+
+    # Only the bar may shrink, so that no figure is cut off on 80 columns.
+    whole = table.Column(no_wrap=True)
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.MofNCompleteColumn(table_column=whole),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(elapsed_when_finished=True, table_column=whole.copy()),
+        progress.TextColumn("{task.fields[time]}"),
+        console=console.Console(stderr=True),
+        expand=True,
+    )
+    with bars:
+        task = bars.add_task(title, total=total, rate="", time="left")
+
+        def advance(count: int = 1) -> None:
+            bars.advance(task, count)
+            state = bars.tasks[task]
+            if state.elapsed:
+                bars.update(task, rate=f"{state.completed / state.elapsed:,.0f} {unit}/s")
+            if state.finished:
+                bars.update(task, time="in all")
+
+        yield advance

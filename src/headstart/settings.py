@@ -1,0 +1,133 @@
+"""Every option once: its CLI flag, TOML key, default, help and choices come from the field here."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headstart.errors import SettingsError
+from headstart.records import read_toml
+
+TECHNIQUES = ("features", "finetune")
+"""1, feature extraction: frozen backbone, new head. 2, fine-tuning: its last layers too."""
+
+FITS = ("squash", "crop", "pad")
+AUGMENTS = ("auto", "none", "light", "full")
+CLASS_WEIGHTS = ("auto", "none", "balanced")
+UNFREEZE_WORDS = ("auto", "last", "half", "all")
+
+
+def option(default: Any, help: str, **metadata: Any) -> Any:
+    """Return a dataclass field with what the command line needs to know of it."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a comparison is asked to do; equal settings and equal photos give an equal result.
+
+    Raises:
+        SettingsError: A value is outside its choices or its range.
+
+    Example:
+        >>> Settings(data="photos", fit="crop").fit
+        'crop'
+        >>> Settings(data="photos", fit="crup")
+        Traceback (most recent call last):
+            ...
+        headstart.errors.SettingsError: fit is 'crup'.
+        Choose one of squash, crop, pad.
+    """
+
+    data: str = field(metadata={"help": "Folder of photos, a CSV or TSV file, or sample:NAME."})
+    backbones: tuple[str, ...] = option(
+        ("mobilenet_v2", "efficientnet_lite0"), "Backbones to compare, with commas between."
+    )
+    techniques: tuple[str, ...] = option(
+        TECHNIQUES, "Techniques to compare: features, finetune.", choices=TECHNIQUES
+    )
+    out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
+    seed: int = option(0, "Seed of the split, of augmentation and of training.")
+    epochs: int = option(6, "Passes over the training photos that fine-tuning may take.", minimum=1)
+    unfreeze: str = option(
+        "auto", "Layers to fine-tune: last, half or all of them, a number, or auto (by backbone)."
+    )
+    augment: str = option(
+        "auto",
+        "Augmentation in fine-tuning: auto drops what would change a label.",
+        choices=AUGMENTS,
+    )
+    image_size: int | None = option(
+        None, "Pixels a side that a backbone is fed.", minimum=32, shown_default="the backbone's own"
+    )
+    fit: str = option("squash", "How a photo becomes square.", choices=FITS)
+    class_weight: str = option(
+        "auto",
+        "Weigh rare classes up: auto does when the largest class is 3 or more times the smallest.",
+        choices=CLASS_WEIGHTS,
+    )
+    validation: float = option(0.15, "Part of the photos to choose by, when none is given.", part=True)
+    test: float = option(0.2, "Part of the photos to measure on, when none is given.", part=True)
+    exclude: tuple[str, ...] = option((), "Classes to leave out, with commas between.")
+    batch_size: int = option(32, "Photos to a training step.", minimum=1)
+    learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
+    patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)
+    weights_dir: str | None = option(None, "Folder with weight files under the names that Keras uses.")
+
+    def __post_init__(self) -> None:
+        for known in dataclasses.fields(self):
+            _check(known, getattr(self, known.name))
+        if self.unfreeze not in UNFREEZE_WORDS and not self.unfreeze.isdecimal():
+            raise SettingsError(
+                f"unfreeze is {self.unfreeze!r}.",
+                "Choose one of auto, last, half, all, or a number of layers.",
+            )
+
+
+def _check(known: "dataclasses.Field[Any]", value: Any) -> None:
+    limits = known.metadata
+    values = value if isinstance(value, tuple) else (value,)
+    if "choices" in limits and not set(values) <= set(limits["choices"]):
+        wrong = next(one for one in values if one not in limits["choices"])
+        raise SettingsError(f"{known.name} is {wrong!r}.", f"Choose one of {', '.join(limits['choices'])}.")
+    if value is None:
+        return
+    if "minimum" in limits and value < limits["minimum"]:
+        raise SettingsError(f"{known.name} is {value}.", f"Give {limits['minimum']} or more.")
+    if "positive" in limits and not value > 0:
+        raise SettingsError(f"{known.name} is {value}.", "Give a number above 0.")
+    if "part" in limits and not 0 < value < 0.9:
+        raise SettingsError(f"{known.name} is {value}.", "Give a part of all photos, above 0 and below 0.9.")
+
+
+def from_toml(path: Path, **given: Any) -> Settings:
+    """Read settings from a TOML file; `given` (what the command line names) goes before the file.
+
+    Raises:
+        SettingsError: The file is missing or not TOML, or has an unknown key or a value of another type.
+    """
+    values = {**_read(path), **given}
+    names = [known.name for known in dataclasses.fields(Settings)]
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            raise SettingsError(
+                f"{path} has the unknown key {key!r}.",
+                f"Did you mean {near[0]!r}?" if near else f"The keys are: {', '.join(names)}.",
+            )
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path}: {error}.", "Give the value in that type.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except FileNotFoundError as error:
+        raise SettingsError(f"No file {path}.", "Name a TOML file with --config.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML: {error}.", "Mend that line.") from error

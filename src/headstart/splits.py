@@ -1,0 +1,211 @@
+"""Which photos are trained on, chosen by, and measured on: stratified by class, copies kept together."""
+
+import csv
+import shlex
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import records
+from headstart.audit import Audit, free_groups, missing_parts
+from headstart.dataset import Dataset
+from headstart.errors import RunError, SettingsError, SmallClass
+
+PARTS = ("train", "validation", "test")
+CSV_HEADER = ("path", "label", "part", "group")
+_AGAIN = "Run the command again with a new --out."
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The part of each of N photos.
+
+    Attributes:
+        parts: str (N,), each one of `PARTS`, in the order of the dataset.
+    """
+
+    parts: NDArray[np.str_]
+
+    def indices(self, part: str) -> NDArray[np.intp]:
+        """Return the indices of the photos in a part, ascending."""
+        return np.flatnonzero(self.parts == part)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The photos of one part.
+
+    Attributes:
+        paths: N paths, relative to the dataset's root.
+        files: The same N, absolute.
+        labels: int32 (N,), indices into the class names.
+        sample_weights: float32 (N,), mean 1: how much each photo counts in training.
+    """
+
+    paths: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: NDArray[np.int32]
+    sample_weights: NDArray[np.float32]
+
+
+def take_part(dataset: Dataset, split: Split, name: str, *, is_balanced: bool) -> Part:
+    """Return one part; when `is_balanced`, each class counts alike in it, however many photos it has."""
+    chosen = dataset.take(split.indices(name))
+    weights = np.ones(len(chosen))
+    if is_balanced:
+        counts = np.bincount(chosen.labels, minlength=len(chosen.class_names))
+        weights = len(chosen) / (np.count_nonzero(counts) * counts[chosen.labels])
+    files = tuple(chosen.file(index) for index in range(len(chosen)))
+    return Part(chosen.paths, files, chosen.labels, weights.astype(np.float32))
+
+
+def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:
+    """Divide readable photos into train, validation and test.
+
+    Each class is divided in the same proportions (largest remainders, at least one photo in each part),
+    and the members of a group stay together. Given parts are kept exactly; a validation or test part that
+    was not given is cut from train, and its fraction is then one of train. A train photo with a copy in
+    another given part stays in train. The result depends on the paths, labels and groups of the photos
+    and on the seed, not on their order; one class's division does not depend on the other classes' photos
+    but for rounding.
+
+    Args:
+        audit: N readable photos.
+        seed: Of NumPy's default generator.
+        validation: Part of the photos for validation, above 0.
+        test: Part of the photos for test, above 0.
+
+    Raises:
+        SmallClass: Classes with too few different photos for that; names them all.
+        SettingsError: The two parts leave nothing to train on.
+    """
+    fractions = {"test": test, "validation": validation}
+    left = list(missing_parts(audit.dataset))
+    _refuse_nothing_left({part: fractions[part] for part in left})
+    parts = np.array([part or "train" for part in audit.dataset.given_parts], dtype="<U10")
+    pools = _pools(audit, seed)
+    _refuse_small_classes(audit, pools)
+    sizes = np.array([sum(map(len, pool)) for pool in pools])
+    while left:
+        part = left.pop(0)
+        for label, quota in enumerate(_quotas(sizes, fractions[part])):
+            taken, pools[label] = _take(pools[label], quota, keep=1 + len(left))
+            parts[[index for group in taken for index in group]] = part
+    return Split(parts)
+
+
+def write_csv(path: Path, audit: Audit, split: Split) -> None:
+    """Write path, label, part and group of each photo to a CSV file, atomically."""
+    dataset = audit.dataset
+    names = (dataset.class_names[label] for label in dataset.labels)
+    rows = zip(dataset.paths, names, split.parts.tolist(), audit.groups.tolist(), strict=True)
+    records.write_csv(path, CSV_HEADER, rows)
+
+
+def read_csv(path: Path, audit: Audit) -> Split:
+    """Read the split of these photos from a file that `write_csv` wrote.
+
+    Raises:
+        RunError: The file is not a split, or one of other photos or labels.
+    """
+    dataset = audit.dataset
+    with path.open(encoding="utf-8", newline="") as stream:
+        header, *rows = list(csv.reader(stream)) or [[]]
+    if tuple(header) != CSV_HEADER or any(len(row) != 4 or row[2] not in PARTS for row in rows):
+        raise RunError(f"{path} is not a split: it needs the columns {','.join(CSV_HEADER)}.", _AGAIN)
+    known = {(row[0], row[1]): row[2] for row in rows}
+    names = [dataset.class_names[label] for label in dataset.labels]
+    wanted = list(zip(dataset.paths, names, strict=True))
+    changed = sorted(set(known) ^ set(wanted))
+    if changed:
+        more = f" and {len(changed) - 1:,} more differ" if len(changed) > 1 else " differs"
+        raise RunError(f"{path} is the split of other photos: {changed[0][0]}{more}.", _AGAIN)
+    return Split(np.array([known[key] for key in wanted], dtype="<U10"))
+
+
+def _refuse_nothing_left(fractions: dict[str, float]) -> None:
+    if sum(fractions.values()) >= 1:
+        said = " and ".join(f"{part} is {fraction}" for part, fraction in fractions.items())
+        raise SettingsError(
+            f"{said}: together they leave nothing to train on.",
+            "Give parts of all photos that add up to less than 1.",
+        )
+
+
+def _pools(audit: Audit, seed: int) -> list[list[list[int]]]:
+    """Return, for each class, its groups in the order of a draw: those that may leave the train part."""
+    dataset = audit.dataset
+    free = free_groups(dataset, audit.groups)
+    return [
+        _draw(pool, dataset.paths, name, seed) for pool, name in zip(free, dataset.class_names, strict=True)
+    ]
+
+
+def _draw(pool: list[list[int]], paths: Sequence[str], name: str, seed: int) -> list[list[int]]:
+    ordered = sorted(pool, key=lambda group: min(paths[index] for index in group))
+    random = np.random.default_rng([seed % 2**64, zlib.crc32(name.encode())])
+    return [ordered[number] for number in random.permutation(len(ordered))]
+
+
+def _refuse_small_classes(audit: Audit, pools: Sequence[Sequence[object]]) -> None:
+    dataset = audit.dataset
+    missing = missing_parts(dataset)
+    if missing:
+        counts = [len(pool) for pool in pools]
+    else:
+        is_train = np.array(dataset.given_parts) == "train"
+        counts = np.bincount(dataset.labels[is_train], minlength=len(pools)).tolist()
+    needed = 1 + len(missing)
+    small = {name: count for name, count in zip(dataset.class_names, counts, strict=True) if count < needed}
+    if small:
+        raise _small_class(small, needed, [part for part in PARTS if part == "train" or part in missing])
+
+
+def _small_class(small: dict[str, int], needed: int, parts: Sequence[str]) -> SmallClass:
+    is_one = len(small) == 1
+    which = "Class" if is_one else "Classes"
+    names = _join([f"'{name}' ({count})" for name, count in small.items()])
+    verb = "has" if is_one else "have"
+    kind = "different readable photos" if needed > 1 else "readable photos"
+    them = "it" if is_one else "them"
+    return SmallClass(
+        f"{which} {names} {verb} too few {kind}: {_join(parts)} {'takes' if needed == 1 else 'take'} "
+        f"at least {needed}.",
+        f"Add photos of {them}, or leave {them} out: --exclude {shlex.quote(','.join(small))}",
+    )
+
+
+def _join(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _quotas(sizes: NDArray[np.int_], fraction: float) -> list[int]:
+    """Return how many photos each class gives to a part: by largest remainders."""
+    exact = sizes * fraction
+    quotas = np.floor(exact).astype(int)
+    short = round(float(exact.sum())) - int(quotas.sum())
+    for label in np.argsort(quotas - exact, kind="stable")[:short]:
+        quotas[label] += 1
+    return [int(quota) for quota in quotas]
+
+
+def _take(pool: list[list[int]], quota: int, keep: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Divide groups into those that fit into `quota` photos, at least one, and the rest, at least `keep`."""
+    taken: list[list[int]] = []
+    rest: list[list[int]] = []
+    room = quota
+    for group in pool:
+        if len(group) <= room and len(pool) - len(taken) > keep:
+            taken.append(group)
+            room -= len(group)
+        else:
+            rest.append(group)
+    if not taken:
+        smallest = min(rest, key=len)
+        rest.remove(smallest)
+        taken.append(smallest)
+    return taken, rest
