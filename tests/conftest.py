@@ -1,7 +1,10 @@
 """What several tests share: the real photos beside the checkout, and small folders of made ones."""
 
 import struct
+import subprocess
+import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,43 @@ def photos(tmp_path: Path) -> Path:
             image[..., channel] += 140
             Image.fromarray(image).save(folder / f"{name}_{number:02}.jpg", quality=95)
     return tmp_path / "photos"
+
+
+def write_mixed_photos(folder: Path) -> None:
+    """Write 3 classes of 16 photos that overlap in colour, a copy, a damaged photo and a text file."""
+    random = np.random.default_rng(1)
+    for channel, name in enumerate(("red", "green", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(16):
+            image = random.integers(0, 120, (30, 40, 3), dtype=np.uint8)
+            image[..., channel] += random.integers(0, 60, dtype=np.uint8)
+            Image.fromarray(image).save(folder / name / f"{name}_{number:02}.jpg", quality=95)
+    (folder / "red" / "copy.jpg").write_bytes((folder / "red" / "red_03.jpg").read_bytes())
+    (folder / "green" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more of it")
+    (folder / "notes.txt").write_text("not a photo")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A comparison that the command line has run to its end, how it was asked for, and what it printed."""
+
+    photos: Path
+    folder: Path
+    options: tuple[str, ...]
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """`headstart compare` with both techniques, as a process of its own; not to be changed by a test."""
+    root = tmp_path_factory.mktemp("finished")
+    write_mixed_photos(root / "photos")
+    options = (str(root / "photos"), "--backbones", "tiny", "--epochs", "2", "--seed", "3")
+    command = [sys.executable, "-m", "headstart", "compare", *options, "--json"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Finished(root / "photos", root / "runs" / "photos", options, done.stdout, done.stderr)
 
 
 @pytest.fixture

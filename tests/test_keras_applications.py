@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,28 +15,48 @@ from headstart.backbones.table import TABLE, Backbone, KerasFile
 from headstart.errors import SettingsError, WeightsError
 
 Floats = NDArray[np.float32]
+Asked = tuple[str, str, str | None]
 
 ROWS = [row for row in TABLE if isinstance(row.weights, KerasFile)]
 
-# Of each family the smallest: row, Keras's module and function, and the smallest picture that it takes.
+# Of each family the smallest: row, Keras's module and function, the smallest picture that it takes, and the
+# gain of its random kernels. Where it is not 2, as behind ReLU, pictures would drown in the biases on their
+# way, or rounding errors would grow to the size of the features.
 FAMILIES = [
-    ("mobilenet", "mobilenet", "MobileNet", 32),
-    ("mobilenet_v2_keras", "mobilenet_v2", "MobileNetV2", 32),
-    ("mobilenet_v3_small", "mobilenet_v3", "MobileNetV3Small", 32),
-    ("efficientnet_b0", "efficientnet", "EfficientNetB0", 32),
-    ("efficientnet_v2_b0", "efficientnet_v2", "EfficientNetV2B0", 32),
-    ("densenet121", "densenet", "DenseNet121", 32),
-    ("nasnet_mobile", "nasnet", "NASNetMobile", 32),
-    ("xception", "xception", "Xception", 71),
-    ("inception_v3", "inception_v3", "InceptionV3", 75),
-    ("inception_resnet_v2", "inception_resnet_v2", "InceptionResNetV2", 75),
-    ("vgg16", "vgg16", "VGG16", 32),
-    ("resnet50", "resnet", "ResNet50", 32),
-    ("resnet50_v2", "resnet_v2", "ResNet50V2", 32),
-    ("convnext_tiny", "convnext", "ConvNeXtTiny", 32),
-    # Scaled otherwise than b0 to b3; and the names of the files follow another pattern.
-    pytest.param(("efficientnet_v2_s", "efficientnet_v2", "EfficientNetV2S", 32), marks=pytest.mark.slow),
+    ("mobilenet", "mobilenet", "MobileNet", 32, 2),
+    ("mobilenet_v2_keras", "mobilenet_v2", "MobileNetV2", 32, 1.5),
+    ("mobilenet_v3_small", "mobilenet_v3", "MobileNetV3Small", 32, 2),
+    ("efficientnet_b0", "efficientnet", "EfficientNetB0", 32, 2.5),
+    ("efficientnet_v2_b0", "efficientnet_v2", "EfficientNetV2B0", 32, 1.5),
+    ("densenet121", "densenet", "DenseNet121", 32, 2),
+    ("xception", "xception", "Xception", 71, 2),
+    ("inception_v3", "inception_v3", "InceptionV3", 75, 2),
+    ("vgg16", "vgg16", "VGG16", 32, 2),
+    ("resnet50", "resnet", "ResNet50", 32, 2),
+    ("resnet50_v2", "resnet_v2", "ResNet50V2", 32, 2),
+    ("convnext_tiny", "convnext", "ConvNeXtTiny", 32, 2),
 ]
+# To build these takes 10 seconds and more; how they scale pixels is in the quick tests all the same.
+LARGE_FAMILIES = [
+    ("inception_resnet_v2", "inception_resnet_v2", "InceptionResNetV2", 75, 2),
+    ("nasnet_mobile", "nasnet", "NASNetMobile", 32, 2),
+    ("efficientnet_v2_s", "efficientnet_v2", "EfficientNetV2S", 32, 1.5),
+]
+
+
+# Keras's module by family, of those that it does not scale pixels for inside the network.
+PREPROCESS = {
+    "mobilenet": "mobilenet",
+    "mobilenet_v2": "mobilenet_v2",
+    "nasnet": "nasnet",
+    "densenet": "densenet",
+    "resnet": "resnet",
+    "resnet_v2": "resnet_v2",
+    "inception_v3": "inception_v3",
+    "inception_resnet_v2": "inception_resnet_v2",
+    "xception": "xception",
+    "vgg": "vgg16",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,29 +67,38 @@ class Pair:
     ours: Any
     pictures: Floats
     expected: Floats
-    asked: tuple[str, str, str | None]
+    asked: Asked
 
 
-def randomise(model: Any, random: np.random.Generator) -> None:
+def randomise(model: Any, random: np.random.Generator, gain: float) -> None:
     """Give every weight a value of its own, BatchNorm's and Normalization's statistics too."""
     for weight in model.weights:
-        if len(weight.shape) > 1:
-            fan_in = np.prod(weight.shape[:2] if "depthwise" in weight.path else weight.shape[:-1])
-            weight.assign(random.normal(0, np.sqrt(2 / fan_in), weight.shape))
+        shape = tuple(weight.shape)
+        values: Floats = random.standard_normal(shape, dtype=np.float32)
+        if len(shape) > 1:
+            is_depthwise = shape[-1] == 1
+            values *= np.sqrt(gain / np.prod(shape[:2] if is_depthwise else shape[:-1]))
         elif "variance" in weight.name or "gamma" in weight.name:
-            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+            values = random.uniform(0.5, 1.5, shape).astype(np.float32)
         else:
-            weight.assign(random.normal(0, 0.1, weight.shape))
+            values *= 0.1
+        weight.assign(values)
     for layer in model.layers:
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
-def ask_keras(function: str, size_px: int | None, path: Path | None) -> tuple[Any, tuple[str, str, str | None]]:
-    """Build Keras's own network with `weights="imagenet"`; what its file would hold is random, and kept at `path`.
+def ask_keras(function: str, size_px: int, path: Path | None = None, gain: float = 2) -> tuple[Any, Asked]:
+    """Build Keras's own network with `weights="imagenet"`, as if its weight file held random numbers.
+
+    Args:
+        function: Name in `keras.applications`.
+        size_px: Side of the input.
+        path: Where to write that file, or None to leave the weights as they are.
+        gain: Of the kernels in it.
 
     Returns:
-        The network; and the name, address and checksum of the file that it asked for.
+        The network; and the name, address and checksum of the file that Keras asked for.
     """
     keras = import_keras()
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
@@ -84,7 +113,7 @@ def ask_keras(function: str, size_px: int | None, path: Path | None) -> tuple[An
 
     def load_weights(model: Any, _: str) -> None:
         if path:
-            randomise(model, np.random.default_rng(1))
+            randomise(model, np.random.default_rng(1), gain)
             with h5py.File(path, "w") as file:
                 save_weights_to_hdf5_group(file, model)
 
@@ -98,12 +127,16 @@ def ask_keras(function: str, size_px: int | None, path: Path | None) -> tuple[An
     return network, asked[0]
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family[0])
+@pytest.fixture(
+    scope="module",
+    params=[*FAMILIES, *(pytest.param(family, marks=pytest.mark.slow) for family in LARGE_FAMILIES)],
+    ids=lambda family: family[0],
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    name, module, function, size_px = request.param
+    name, module, function, size_px, gain = request.param
     keras = import_keras()
     row, path = find(name), tmp_path_factory.mktemp(name) / "weights.h5"
-    theirs, asked = ask_keras(function, size_px, path)
+    theirs, asked = ask_keras(function, size_px, path, gain)
     pictures = np.random.default_rng(0).integers(0, 256, (2, size_px, size_px, 3)).astype(np.float32)
     pictures[1] //= 2
     scaled = getattr(keras.applications, module).preprocess_input(pictures.copy())
@@ -129,11 +162,22 @@ def test_raw_pixels_give_the_features_of_keras_on_its_own_scaling(pair: Pair) ->
     assert difference(pair.expected[1], pair.expected[0]) > 1e-2
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row.family in PREPROCESS], ids=lambda row: row.name)
+def test_pixels_are_scaled_as_keras_scales_them(row: Backbone) -> None:
+    pixels = np.arange(256, dtype=np.float32).reshape(1, 256, 1, 1) * np.ones(3, np.float32)
+    scale, offset = keras_applications.SCALINGS[row.scaling]
+    module = getattr(import_keras().applications, PREPROCESS[row.family])
+    expected = module.preprocess_input(pixels.copy())
+    if row.scaling == "ImageNet mean, channels as BGR":
+        expected = expected[..., ::-1]
+    np.testing.assert_allclose(pixels * scale + offset, expected, rtol=0, atol=1e-5)
+
+
 def test_the_file_in_the_table_is_the_one_that_keras_asks_for(pair: Pair) -> None:
     check_file(pair.row, pair.asked)
 
 
-def check_file(row: Backbone, asked: tuple[str, str, str | None]) -> None:
+def check_file(row: Backbone, asked: Asked) -> None:
     assert isinstance(row.weights, KerasFile)
     assert (row.weights.name, row.weights.url, row.weights.checksum or None) == asked
 
@@ -159,7 +203,8 @@ def check_graph(row: Backbone, model: Any) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_row_is_as_keras_builds_it(row: Backbone) -> None:
     functions = {name.lower(): name for name in dir(import_keras().applications) if name[0].isupper()}
-    theirs, asked = ask_keras(functions[row.name.removesuffix("_keras").replace("_", "")], None, None)
+    function = functions[row.name.removesuffix("_keras").replace("_", "")]
+    theirs, asked = ask_keras(function, row.input_size_px)
     ours = keras_applications.build(row, image_size_px=row.input_size_px, weights_path=None)
     check_file(row, asked)
     check_graph(row, ours)

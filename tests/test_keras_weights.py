@@ -119,7 +119,9 @@ def test_the_users_folder_goes_before_the_cache(tmp_path: Path, cache: Path, now
     assert keras_weights.locate(row_of(nowhere), weights_dir=tmp_path / "mine", progress=Progress()) == mine
 
 
-def test_the_cache_is_in_the_home_folder(tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_home_folder(
+    tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

@@ -39,5 +39,4 @@ def load(run: str | Path) -> "Classifier":
     """
     from headstart import classifier
 
-    folder = Path(run)
-    return classifier.load(folder / "model" if (folder / "model").is_dir() else folder)
+    return classifier.load_run(Path(run))

@@ -6,10 +6,14 @@ left is a weave to the right.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from headstart import probe
+from headstart.features import BATCH_SIZE, batches
+from headstart.probe import Floats, Labels
 
 Picture = NDArray[np.uint8]
 Operation = Callable[[Picture, np.random.Generator], Picture]
@@ -21,16 +25,24 @@ SMALLEST_ZOOM = 0.6
 LIGHTING = 0.25
 """The furthest change of contrast and of brightness, as a part of the whole."""
 
+CHECKED = 300
+"""Training photos whose views are looked at, at the most: seconds, and enough to see a class change."""
+HARM = 1 / 3
+LEAST_HARM = 0.1
+"""An operation does harm when it adds more than a third to the log loss, and more than 0.1 nats."""
+
 
 def mirror(picture: Picture, random: np.random.Generator) -> Picture:
-    """Swap left and right in half of the views."""
-    return np.ascontiguousarray(picture[:, ::-1]) if random.random() < 0.5 else picture
+    """Swap left and right."""
+    return np.ascontiguousarray(picture[:, ::-1])
 
 
 def shift(picture: Picture, random: np.random.Generator) -> Picture:
     """Move by up to an eighth of the side, with no change of scale; the border is reflected."""
     margin = int(len(picture) * SHIFT)
     top, left = random.integers(0, 2 * margin + 1, 2)
+    import cv2
+
     framed = cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
     return np.ascontiguousarray(framed[top : top + len(picture), left : left + len(picture)])
 
@@ -40,6 +52,8 @@ def zoom(picture: Picture, random: np.random.Generator) -> Picture:
     side = len(picture)
     height, width = (random.uniform(SMALLEST_ZOOM, 1, 2) * side).astype(int)
     top, left = random.integers(0, side - height + 1), random.integers(0, side - width + 1)
+    import cv2
+
     part = picture[top : top + height, left : left + width]
     return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
@@ -51,9 +65,15 @@ def lighting(picture: Picture, random: np.random.Generator) -> Picture:
     return np.clip((picture - mean) * contrast + mean * brightness, 0, 255).astype(np.uint8)
 
 
-OPERATIONS: dict[str, Operation] = {"mirror": mirror, "shift": shift, "zoom": zoom, "lighting": lighting}
-LIGHT = ("mirror", "shift")
-FULL = tuple(OPERATIONS)
+OPERATIONS: dict[str, tuple[Operation, float]] = {
+    "mirror": (mirror, 0.5),
+    "shift": (shift, 1.0),
+    "zoom": (zoom, 1.0),
+    "lighting": (lighting, 1.0),
+}
+"""Each with the part of the views that it is applied to."""
+
+LEVELS = {"none": (), "light": ("mirror", "shift"), "full": tuple(OPERATIONS)}
 
 
 def view(picture: Picture, operations: Sequence[str], random: np.random.Generator) -> Picture:
@@ -65,9 +85,90 @@ def view(picture: Picture, operations: Sequence[str], random: np.random.Generato
         True
     """
     for name in operations:
-        picture = OPERATIONS[name](picture, random)
+        operation, part = OPERATIONS[name]
+        if part == 1 or random.random() < part:
+            picture = operation(picture, random)
     return picture
 
 
-def choose(augment: str) -> tuple[str, ...]:
-    return {"none": (), "light": LIGHT, "full": FULL, "auto": LIGHT}[augment]
+@dataclass(frozen=True)
+class Effect:
+    """What an operation did to photos that a probe had not seen.
+
+    Attributes:
+        operation: A name of `OPERATIONS`.
+        plain_loss: Log loss of the probe on the photos as they are.
+        view_loss: Its log loss on their views.
+    """
+
+    operation: str
+    plain_loss: float
+    view_loss: float
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether the views still look like their class, within `LEAST_HARM` and `HARM`."""
+        return self.view_loss - self.plain_loss <= max(LEAST_HARM, HARM * self.plain_loss)
+
+
+def check(
+    engine: Callable[[NDArray[np.uint8]], Floats],
+    pictures: NDArray[np.uint8],
+    features: Floats,
+    labels: Labels,
+    *,
+    l2: float,
+    seed: int,
+) -> tuple[Effect, ...]:
+    """Return the effect of every operation, by what probes make of views of photos they have not seen.
+
+    A probe is fitted on the plain features of one half of the photos and asked about views of the
+    other half, and the other way round. Where views of one class look like another class, or like
+    none, its log loss shows it.
+
+    Args:
+        engine: The backbone: uint8 (B, S, S, 3) to features float32 (B, D).
+        pictures: uint8 (N, S, S, 3), training photos.
+        features: float32 (N, D), theirs.
+        labels: int32 (N,), theirs.
+        l2: The strength of penalty that the probe on all training photos came out with.
+        seed: Of the views.
+    """
+    halves = _halves(labels)
+    plain_loss = _held_out_loss(features, features, labels, halves, l2)
+    effects = []
+    for name, (operation, _) in OPERATIONS.items():
+        random = np.random.default_rng(seed)
+        views = (operation(picture, random) for picture in pictures)
+        seen = np.concatenate([engine(np.stack(batch)) for batch in batches(views, BATCH_SIZE)])
+        effects.append(Effect(name, plain_loss, _held_out_loss(features, seen, labels, halves, l2)))
+    return tuple(effects)
+
+
+def sample(labels: Labels, seed: int) -> NDArray[np.intp]:
+    """Return the indices of at most `CHECKED` photos, drawn at random, in ascending order."""
+    drawn = np.random.default_rng(seed).permutation(len(labels))[:CHECKED]
+    return np.sort(drawn)
+
+
+def _halves(labels: Labels) -> NDArray[np.bool_]:
+    """Return bool (N,), each class divided as evenly as can be."""
+    is_first = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        is_first[np.flatnonzero(labels == label)[::2]] = True
+    return is_first
+
+
+def _held_out_loss(
+    features: Floats, views: Floats, labels: Labels, is_first: NDArray[np.bool_], l2: float
+) -> float:
+    """Return the mean log loss on the views, each half by the probe of the other half."""
+    n_classes = int(labels.max()) + 1
+    losses = []
+    for fitted in (is_first, ~is_first):
+        even = np.ones(int(fitted.sum()), np.float32)
+        head = next(probe.path(features[fitted], labels[fitted], even, (l2,), n_classes))
+        held_out = ~fitted
+        loss = probe.log_loss(head.probabilities(views[held_out]), labels[held_out])
+        losses.append(loss * int(held_out.sum()))
+    return sum(losses) / len(labels)

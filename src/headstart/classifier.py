@@ -67,7 +67,7 @@ class Classifier:
         return self.record.class_names
 
     def probabilities(
-        self, photos: Sequence[Path], *, title: str = "predicting", progress: Progress | None = None
+        self, photos: Sequence[Path], *, title: str = "Predicting", progress: Progress | None = None
     ) -> NDArray[np.float32]:
         """Return float32 (N, C) for N readable photos, in their order.
 
@@ -79,13 +79,13 @@ class Classifier:
                 self.engine, photos, size_px=self.record.image_size_px, fit=self.record.fit, advance=advance
             )
 
-    def predict(self, paths: Iterable[str | Path]) -> list[Prediction]:
+    def predict(self, paths: str | Path | Iterable[str | Path]) -> list[Prediction]:
         """Return one prediction per photo, in the order of `paths`; an unreadable one is told, not raised."""
         return list(self.predict_each(paths))
 
-    def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+    def predict_each(self, paths: str | Path | Iterable[str | Path]) -> Iterator[Prediction]:
         """Yield the predictions of `predict` as they come."""
-        for path in paths:
+        for path in [paths] if isinstance(paths, str | Path) else paths:
             try:
                 picture = pixels.read(Path(path), self.record.image_size_px, self.record.fit)
             except UnreadableImage as error:
@@ -112,19 +112,35 @@ def load(folder: Path) -> Classifier:
     """Read a classifier from the folder that `Classifier.save` wrote.
 
     Raises:
-        RunError: No classifier is there, or it was made for another decoder of pictures.
+        RunError: No classifier is there, it is damaged, or another version of Headstart made it.
     """
     import openvino
 
     if not (folder / "classifier.json").is_file():
-        raise RunError(f"{folder} holds no trained model.", "Name a run folder that `headstart compare` finished.")
+        what = "holds no trained model" if folder.is_dir() else "is no folder"
+        raise RunError(f"{folder} {what}.", "Name a run folder that `headstart compare` finished.")
     record = read_json(folder / "classifier.json", ClassifierRecord)
-    if record.pixels_version != pixels.PIXELS_VERSION:
+    if (record.schema_version, record.pixels_version) != (SCHEMA_VERSION, pixels.PIXELS_VERSION):
         raise RunError(
-            f"{folder} was trained on pictures as another version of Headstart reads them.",
-            "Train it again with this version, or use it with the version in its results.json.",
+            f"{folder} was trained by a version of Headstart that saves models or reads pictures otherwise.",
+            "Train it again with this version, or use it with the version that its results.json names.",
         )
-    return Classifier(record, openvino.Core().read_model(folder / "graph.xml"))
+    try:
+        return Classifier(record, openvino.Core().read_model(folder / "graph.xml"))
+    except RuntimeError as error:
+        raise RunError(
+            f"{folder} holds a damaged model: graph.xml and graph.bin cannot be read.",
+            "Copy the folder again from where it was trained, or train it again.",
+        ) from error
+
+
+def load_run(folder: Path) -> Classifier:
+    """Read the model of a run folder, or a folder that holds a classifier itself.
+
+    Raises:
+        RunError: No finished run is there.
+    """
+    return load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def with_head(backbone: "openvino.Model", head: Head) -> "openvino.Model":

@@ -1,7 +1,10 @@
 """The command line: parse, call, print. Results to stdout, progress and remarks to stderr."""
 
 import dataclasses
+import errno
+import io
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,95 +13,175 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart import __version__
-from headstart.errors import HeadstartError
-from headstart.settings import Settings, from_toml
+from headstart.errors import HeadstartError, NoSuchData, SettingsError
+from headstart.settings import TECHNIQUES, Settings, from_toml
 
 if TYPE_CHECKING:
-    from headstart.comparison import Results
+    from headstart.classifier import Prediction
+    from headstart.progress import Progress
 
 Command = Callable[..., Any]
 
+OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.name != "data"}
+
+VALUES = {
+    **dict.fromkeys(("seed", "epochs", "batch_size", "patience"), "N"),
+    **dict.fromkeys(("validation", "test"), "PART"),
+    **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
+    **{"out": "RUN", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
+    "learning_rate": "RATE",
+}
+"""What stands for an option's value in the help; a choice shows its choices."""
+
+HEADINGS = {
+    "What is tried": ("backbones", "techniques", "backbone", "technique"),
+    "Photos": ("image_size", "fit", "class_weight", "exclude", "validation", "test"),
+    "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience"),
+    "Run": ("out", "seed", "config", "weights_dir"),
+}
+"""The options of `compare` and `train` in the order of their help; the last heading takes what is left."""
+
+EXAMPLES = """\b
+Examples:
+  headstart compare photos
+  headstart compare photos --backbones resnet50_v2 --techniques features
+  headstart compare --config runs/photos/config.toml --out runs/again"""
+
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+ELSEWHERE = (
+    "Name a folder that you may write to: --out RUN for the run, "
+    "HEADSTART_CACHE=FOLDER for what is kept between runs."
+)
+
+INTERRUPTED = 130
+"""What a shell reports of a command that Ctrl-C ended: 128 and SIGINT's number."""
+
 as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet = click.option("--quiet", "is_quiet", is_flag=True, help="Show no progress.")
+weights_folder = click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    metavar=VALUES["weights_dir"],
+    help=OPTIONS["weights_dir"].metadata["help"],
+)
 
 
-class Commas(click.ParamType):
-    """Words with commas between, as a tuple."""
+def words(value: str) -> tuple[str, ...]:
+    """Split at commas; blanks and repeats do not count.
 
-    name = "A,B,…"
+    Raises:
+        ValueError: No word is left.
 
-    def convert(self, value: Any, parameter: object, context: object) -> tuple[str, ...]:
-        """Split at commas; blanks around a word do not count."""
-        return value if isinstance(value, tuple) else tuple(word.strip() for word in value.split(",") if word.strip())
+    Example:
+        >>> words("cat, dog,cat")
+        ('cat', 'dog')
+    """
+    found = tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
+    if not found:
+        raise ValueError
+    return found
 
 
 def settings_options(*left_out: str) -> Callable[[Command], Command]:
     """Return a decorator that adds an option for each field of `Settings` but `data` and those named."""
 
     def add(command: Command) -> Command:
-        for known in reversed(dataclasses.fields(Settings)):
-            if known.name not in ("data", *left_out):
-                command = _option(known)(command)
+        for name in reversed(OPTIONS):
+            if name not in left_out:
+                command = _option(name)(command)
         return command
 
     return add
 
 
-def _option(known: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
+def _option(name: str) -> Callable[[Command], Command]:
+    known = OPTIONS[name]
     default = known.metadata.get("shown_default", known.default)
     shown = ",".join(default) or "none" if isinstance(default, tuple) else default
     return click.option(
-        f"--{known.name.replace('_', '-')}",
+        f"--{name.replace('_', '-')}",
         type=_click_type(known),
+        metavar=VALUES.get(name),
         default=None,
         help=known.metadata["help"] + (f"  [default: {shown}]" if shown is not None else ""),
     )
 
 
-def _click_type(known: "dataclasses.Field[Any]") -> click.ParamType:
-    if "choices" in known.metadata and "tuple" not in str(known.type):
+def _click_type(known: "dataclasses.Field[Any]") -> Any:
+    if known.type == tuple[str, ...]:
+        return words
+    if "choices" in known.metadata:
         return click.Choice(known.metadata["choices"])
-    kinds = {int: click.INT, int | None: click.INT, float: click.FLOAT, tuple[str, ...]: Commas()}
-    return kinds.get(known.type, click.STRING)
+    kinds: dict[Any, Any] = {int: int, int | None: int, float: float}
+    return kinds.get(known.type, str)
 
 
-def _help_of(name: str) -> str:
-    return next(known.metadata["help"] for known in dataclasses.fields(Settings) if known.name == name)
+class Grouped(click.Command):
+    """A command whose help lists its options under `HEADINGS`."""
 
-
-def _default_of(name: str) -> Any:
-    return next(known.default for known in dataclasses.fields(Settings) if known.name == name)
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, heading by heading."""
+        options = [one for one in self.get_params(context) if isinstance(one, click.Option)]
+        records = {one.name: one.get_help_record(context) for one in options}
+        *first, last = [[records.pop(name, None) for name in names] for names in HEADINGS.values()]
+        for heading, rows in zip(HEADINGS, [*first, last + list(records.values())], strict=True):
+            with formatter.section(heading):
+                formatter.write_dl([row for row in rows if row])
 
 
 class Guard(click.Group):
     """A group whose commands end without a traceback when the user can mend what is wrong."""
 
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the commands in the order in which they are needed."""
+        return list(self.commands)
+
     def invoke(self, context: click.Context) -> Any:
         """Run a command; print a `HeadstartError` on stderr and exit with 1."""
+        for stream in (sys.stdout, sys.stderr):
+            # JSON is UTF-8 by its standard; and a file name that is no text must not be the end.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         try:
             return super().invoke(context)
         except HeadstartError as error:
             click.echo(str(error), err=True)
             context.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            context.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough; keep Python from complaining of it at exit.
             sys.stdout = None
             context.exit(0)
+        except OSError as error:
+            if error.errno not in NOT_ALLOWED:
+                raise
+            click.echo(f"{error.filename}: {error.strerror}.\n{ELSEWHERE}", err=True)
+            context.exit(1)
 
 
-@click.group(cls=Guard, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Guard,
+    epilog="Start with `headstart compare PHOTOS`: a folder that has a sub-folder of photos for each class.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="headstart")
 def main() -> None:
-    """Compare pretrained image backbones on your own photos, and keep the best one, trained.
-
-    Start with:  headstart compare PHOTOS   (a folder with one sub-folder per class)
-    """
+    """Compare pretrained image backbones on your own photos, and keep the best one, trained."""
 
 
-@main.command()
+@main.command(
+    cls=Grouped, epilog=EXAMPLES, short_help="Compare backbones on your photos; the best one is kept."
+)
 @click.argument("data", required=False)
 @settings_options()
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file with any of these options.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Take from it what is not given here.",
+)
 @as_json
 @quiet
 def compare(data: str | None, config: Path | None, is_json: bool, is_quiet: bool, **options: Any) -> None:
@@ -106,24 +189,35 @@ def compare(data: str | None, config: Path | None, is_json: bool, is_quiet: bool
 
     DATA is a folder with one sub-folder per class (or train, validation and test folders of those),
     a CSV or TSV file with the columns path, label and optionally split, or sample:textile.
+
+    The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
+    goes on from there, trains the backbone's last layers too, and takes minutes.
     """
-    _show(_compared(_settings(data, config, options), is_quiet), is_json)
+    _run(_settings(data, config, options), is_json, is_quiet)
 
 
-@main.command()
+@main.command(cls=Grouped, short_help="Train one backbone with one technique.")
 @click.argument("data")
-@click.option("--backbone", default="mobilenet_v2", show_default=True, help="The backbone to train.")
 @click.option(
-    "--technique", type=click.Choice(["features", "finetune"]), default="finetune", show_default=True,
-    help="features: a new head on the frozen backbone; finetune: its last layers too.",
+    "--backbone", metavar="NAME", default="mobilenet_v2", show_default=True, help="The backbone to train."
+)
+@click.option(
+    "--technique",
+    type=click.Choice(TECHNIQUES),
+    default="finetune",
+    show_default=True,
+    help="features: a new last layer on the frozen backbone; finetune: its last layers too.",
 )
 @settings_options("backbones", "techniques")
 @as_json
 @quiet
 def train(data: str, backbone: str, technique: str, is_json: bool, is_quiet: bool, **options: Any) -> None:
-    """Train one backbone with one technique on the photos in DATA."""
+    """Train one backbone with one technique on the photos in DATA.
+
+    DATA and the run folder are those of `headstart compare`.
+    """
     options |= {"backbones": (backbone,), "techniques": (technique,)}
-    _show(_compared(_settings(data, None, options), is_quiet), is_json)
+    _run(_settings(data, None, options), is_json, is_quiet)
 
 
 def _settings(data: str | None, config: Path | None, options: dict[str, Any]) -> Settings:
@@ -133,28 +227,38 @@ def _settings(data: str | None, config: Path | None, options: dict[str, Any]) ->
     if config is not None:
         return from_toml(config, **given)
     if data is None:
-        raise click.UsageError("Missing argument 'DATA' (or --config FILE with data in it).")
-    return Settings(**given)
+        raise click.UsageError("Missing argument 'DATA' (or --config FILE.toml with data in it).")
+    try:
+        return Settings(**given)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
 
 
-def _compared(settings: Settings, is_quiet: bool) -> "Results":
-    from headstart import experiment
-    from headstart.progress import Console, Progress
-
-    return experiment.compare(settings, Progress() if is_quiet else Console())
-
-
-def _show(results: "Results", is_json: bool) -> None:
-    from headstart import leaderboard
+def _run(settings: Settings, is_json: bool, is_quiet: bool) -> None:
+    from headstart import experiment, leaderboard, run
     from headstart.records import to_json
 
+    settings = run.resolve(settings)
+    folder = str(settings.out)
+    was_finished = run.Run(Path(folder)).is_finished
+    progress = _progress(is_quiet)
+    results = experiment.compare(settings, progress)
     click.echo(to_json(results).decode() if is_json else leaderboard.render(results), nl=False)
+    if was_finished:
+        progress.remark(f"{folder} was finished before; nothing was done.")
+    progress.remark(f"Use it: headstart predict {shlex.quote(folder)} PHOTO")
 
 
-@main.command()
+def _progress(is_quiet: bool) -> "Progress":
+    from headstart.progress import Console, Progress
+
+    return Progress() if is_quiet else Console()
+
+
+@main.command(short_help="Say what is on photos.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@as_json
+@click.option("--json", "is_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
 def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
     """Say what is on each of PHOTOS (files, or folders of them), with the model of RUN.
 
@@ -163,36 +267,50 @@ def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
     """
     from headstart import dataset, load
 
+    model = load(run)
+    files = list(dataset.pictures(photos))
+    if not files:
+        named = ", ".join(f"'{path}'" for path in photos)
+        raise NoSuchData(f"No pictures in {named}.", "Name photos, or folders that hold some.")
     n_unreadable = 0
-    for prediction in load(run).predict_each(dataset.pictures(photos)):
-        n_unreadable += prediction.error is not None
-        if is_json:
-            click.echo(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False))
-        elif prediction.error is not None:
+    for prediction in model.predict_each(files):
+        if prediction.error is not None:
+            n_unreadable += 1
             click.echo(prediction.error, err=True)
-        else:
+        if is_json:
+            click.echo(_json_line(prediction))
+        elif prediction.error is None:
             click.echo(f"{prediction.path}\t{prediction.label}\t{prediction.confidence:.4f}")
     if n_unreadable:
         raise SystemExit(1)
 
 
-@main.command()
+def _json_line(prediction: "Prediction") -> str:
+    record = dataclasses.asdict(prediction)
+    if prediction.error is None:
+        del record["error"]
+    return json.dumps(record, ensure_ascii=False)
+
+
+@main.command(short_help="Measure a trained model on labelled photos.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data")
 @as_json
 @quiet
 def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool) -> None:
-    """Measure the model of RUN on all the labelled photos in DATA; classes are matched by name."""
+    """Measure the model of RUN on all the labelled photos in DATA; classes are matched by name.
+
+    Photos that it was trained on flatter it: name others.
+    """
     from headstart import experiment, leaderboard
-    from headstart.progress import Console, Progress
     from headstart.records import to_json
 
-    scores = experiment.evaluate(run, data, Progress() if is_quiet else Console())
+    scores = experiment.evaluate(run, data, _progress(is_quiet))
     click.echo(to_json(scores).decode() if is_json else leaderboard.render_scores(scores), nl=False)
 
 
-@main.command(name="backbones")
-@click.option("--weights-dir", type=click.Path(path_type=Path), help=_help_of("weights_dir"))
+@main.command(name="backbones", short_help="List the backbones.")
+@weights_folder
 @as_json
 def list_backbones(weights_dir: Path | None, is_json: bool) -> None:
     """List the backbones, with what they cost and whether their weights are here."""
@@ -206,27 +324,29 @@ def list_backbones(weights_dir: Path | None, is_json: bool) -> None:
         click.echo(leaderboard.render_backbones(rows), nl=False)
 
 
-@main.group(name="weights")
+@main.group(name="weights", short_help="Fetch pretrained weights beforehand.")
 def weights_group() -> None:
     """Pretrained weights on this machine."""
 
 
-@weights_group.command()
-@click.argument("names", nargs=-1)
-@click.option("--weights-dir", type=click.Path(path_type=Path), help=_help_of("weights_dir"))
+@weights_group.command(short_help="Fetch the weights of backbones.")
+@click.argument("names", nargs=-1, metavar="[BACKBONE]...")
+@weights_folder
 @as_json
-def pull(names: Sequence[str], weights_dir: Path | None, is_json: bool) -> None:
-    """Fetch the weights of the named backbones (of the default ones, when none is named).
+@quiet
+def pull(names: Sequence[str], weights_dir: Path | None, is_json: bool, is_quiet: bool) -> None:
+    """Fetch the weights of the named backbones, or of the default ones when none is named.
 
-    After that they need no network.
+    After that they need no network. A line each: backbone and file, with a tab between.
     """
     from headstart import backbones, weights
-    from headstart.progress import Console
 
-    paths = {}
-    for name in names or _default_of("backbones"):
-        paths[name] = str(weights.locate(backbones.find(name), weights_dir, Console()))
+    progress = _progress(is_quiet)
+    files: dict[str, str | None] = {}
+    for row in [backbones.find(name) for name in names or Settings.backbones]:
+        path = weights.locate(row, weights_dir, progress)
+        files[row.name] = str(path) if path else None
         if not is_json:
-            click.echo(f"{name}\t{paths[name]}")
+            click.echo(f"{row.name}\t{path or 'needs no weights'}")
     if is_json:
-        click.echo(json.dumps(paths, indent=2))
+        click.echo(json.dumps(files, indent=2))

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from headstart.augmentation import Effect
 from headstart.finetune import Epoch
 from headstart.metrics import Evaluation
+from headstart.settings import TECHNIQUES
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +26,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class FindingSummary:
-    """A finding of the audit, with its first paths."""
+    """A finding of the audit: what is the matter, what to do about it, and with which photos."""
 
     kind: str
     detail: str
@@ -34,14 +36,25 @@ class FindingSummary:
 
 @dataclass(frozen=True)
 class Training:
-    """How a candidate came about: what its technique chose, and by what."""
+    """How a candidate came about: what its technique chose, and by what.
+
+    Attributes:
+        image_size_px: Side of the pictures that it is fed.
+        l2: Strength of the penalty of the probe.
+        trained_layers: Layers of the network that were fine-tuned, the head not counted.
+        operations: Augmentation used.
+        effects: What augmentation was checked for, with `augment="auto"`.
+        history: The probe (epoch 0) and each pass.
+        best_epoch: The pass whose weights it has.
+    """
 
     image_size_px: int
     l2: float
-    trained_layers: int
-    operations: tuple[str, ...]
-    history: tuple[Epoch, ...]
-    best_epoch: int
+    trained_layers: int = 0
+    operations: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    history: tuple[Epoch, ...] = ()
+    best_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,8 @@ class Results:
     seconds: float
 
     def candidate(self, backbone: str, technique: str) -> Candidate:
-        """Return that candidate; raises StopIteration where there is none."""
-        return next(one for one in self.candidates if (one.backbone, one.technique) == (backbone, technique))
+        """Return that candidate; raises KeyError where there is none."""
+        return {(one.backbone, one.technique): one for one in self.candidates}[backbone, technique]
 
     @property
     def best(self) -> Candidate:
@@ -102,7 +115,18 @@ class Results:
 
 
 def rank(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Return the candidates, best on validation first: accuracy, then log loss; test is not looked at."""
+    """Return the candidates, best on validation first: accuracy, then log loss; test is not looked at.
+
+    Log losses that are equal to 3 decimals are a tie, and of tied candidates features goes first:
+    fine-tuning that came back to its probe differs from it by rounding, and had fewer photos to fit.
+    """
     return tuple(
-        sorted(candidates, key=lambda one: (-one.validation.accuracy, one.validation.log_loss))
+        sorted(
+            candidates,
+            key=lambda one: (
+                -one.validation.accuracy,
+                round(one.validation.log_loss, 3),
+                TECHNIQUES.index(one.technique),
+            ),
+        )
     )

@@ -152,6 +152,22 @@ def load(source: Path, *, exclude: Sequence[str] = ()) -> Dataset:
     return _from_table(source, exclude)
 
 
+def pictures(sources: Iterable[Path]) -> Iterator[Path]:
+    """Yield files as they are named, and for a folder the pictures in it, at any depth, in natural order.
+
+    Raises:
+        NoSuchData: No such folder or file; suggests the nearest.
+    """
+    for source in sources:
+        if source.is_dir():
+            listing = _Listing(Path(os.path.abspath(source)))
+            yield from (source / path for path in sorted(_pictures_under(listing, ""), key=natural_order))
+        elif source.is_file():
+            yield source
+        else:
+            raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders.")
+
+
 def is_picture(path: Path) -> bool:
     """Tell by its first bytes whether a file is of one of `RASTER_FORMATS`; damage further on goes unseen."""
     from PIL import Image

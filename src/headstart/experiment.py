@@ -31,6 +31,7 @@ from headstart import (
 )
 from headstart import audit as audits
 from headstart import run as runs
+from headstart.augmentation import Effect
 from headstart.backbones.table import Backbone
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.comparison import (
@@ -47,6 +48,7 @@ from headstart.engine import Engine
 from headstart.finetune import Recipe
 from headstart.metrics import Evaluation
 from headstart.probe import Head
+from headstart.errors import DataError
 from headstart.progress import Progress
 from headstart.settings import Settings
 from headstart.splits import Part
@@ -255,7 +257,7 @@ def probed(
             np.concatenate([train.sample_weights, validation.sample_weights]),
             head.l2,
         )
-    training = Training(trial.image_size_px, head.l2, trained_layers=0, operations=(), history=(), best_epoch=0)
+    training = Training(trial.image_size_px, head.l2)
     return kept(trial, "features", classifier.with_head(graph, refitted), scores, training)
 
 
@@ -263,7 +265,8 @@ def finetuned(trial: Trial, frozen: Engine, head: Head, train_features: NDArray[
     """Fine-tune from the probe and score on validation what will be handed over: the converted graph."""
     settings, train, validation = trial.settings, trial.photos.parts["train"], trial.photos.parts["validation"]
     with trial.timed("augmentation"):
-        operations = augmentation.choose(settings.augment)
+        effects = checked_views(trial, frozen, head, train_features) if settings.augment == "auto" else ()
+    harmless = tuple(one.operation for one in effects if one.is_harmless)
     recipe = Recipe(
         image_size_px=trial.image_size_px,
         fit=settings.fit,
@@ -272,7 +275,7 @@ def finetuned(trial: Trial, frozen: Engine, head: Head, train_features: NDArray[
         learning_rate=settings.learning_rate,
         patience=settings.patience,
         unfreeze=trial.row.default_unfreeze if settings.unfreeze == "auto" else settings.unfreeze,
-        operations=operations,
+        operations=augmentation.LEVELS.get(settings.augment, harmless),
         seed=settings.seed,
     )
     with trial.timed("finetune"):
@@ -288,11 +291,36 @@ def finetuned(trial: Trial, frozen: Engine, head: Head, train_features: NDArray[
     with trial.timed("convert"):
         graph = engine.convert(tuned.model)
     training = Training(
-        trial.image_size_px, head.l2, tuned.trained_layers, operations, tuned.history, tuned.best
+        image_size_px=trial.image_size_px,
+        l2=head.l2,
+        trained_layers=tuned.trained_layers,
+        operations=recipe.operations,
+        effects=effects,
+        history=tuned.history,
+        best_epoch=tuned.best,
     )
     probabilities = extract(trial, Engine(graph), validation, "fine-tuned validation")
     scores = metrics.evaluate(validation.labels, probabilities, trial.photos.class_names)
     return kept(trial, "finetune", graph, scores, training)
+
+
+def checked_views(
+    trial: Trial, frozen: Engine, head: Head, train_features: NDArray[np.float32]
+) -> tuple[Effect, ...]:
+    """Return what each operation does to some training photos; one that does harm is remarked on."""
+    train, seed = trial.photos.parts["train"], trial.settings.seed
+    chosen = augmentation.sample(train.labels, seed)
+    files = [train.files[index] for index in chosen]
+    pictures = np.stack(list(pixels.read_many(files, trial.image_size_px, trial.settings.fit)))
+    effects = augmentation.check(
+        frozen, pictures, train_features[chosen], train.labels[chosen], l2=head.l2, seed=seed
+    )
+    harmful = [one.operation for one in effects if not one.is_harmless]
+    if harmful:
+        trial.progress.remark(
+            f"Augmentation leaves out {', '.join(harmful)}: it makes photos look like another class."
+        )
+    return effects
 
 
 def kept(
@@ -388,3 +416,40 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evaluation:
+    """Measure the model of a run on all readable photos of other data; its parts are not told apart.
+
+    Args:
+        folder: A finished run folder.
+        data: Labelled photos, as for `compare`; classes are matched by name, not by position.
+        progress: Where to tell how far it is.
+
+    Raises:
+        DataError: The data has a class that the model does not know.
+        RunError: The folder holds no finished run.
+    """
+    progress = progress or Progress()
+    model = classifier.load_run(folder)
+    listed = dataset.load(samples.resolve(data, progress))
+    usable = audits.audit(listed, progress=progress).dataset
+    labels = matched_labels(usable, model.class_names)
+    files = [usable.file(index) for index in range(len(usable))]
+    return metrics.evaluate(labels, model.probabilities(files, progress=progress), model.class_names)
+
+
+def matched_labels(usable: dataset.Dataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
+    """Return the labels as indices into a model's class names.
+
+    Raises:
+        DataError: A class is none of the model's.
+    """
+    unknown = [name for name in usable.class_names if name not in class_names]
+    if unknown:
+        raise DataError(
+            f"The model knows no class {unknown[0]!r}: its classes are {', '.join(class_names)}.",
+            "Rename the folder or the label to the model's name for it, or leave those photos out.",
+        )
+    positions = np.array([class_names.index(name) for name in usable.class_names], np.int32)
+    return positions[usable.labels]

@@ -1,6 +1,5 @@
 """Results as tables on a terminal."""
 
-import io
 from collections.abc import Iterable, Sequence
 
 from headstart.backbones.table import Backbone
@@ -9,35 +8,49 @@ from headstart.metrics import Evaluation
 
 Cells = Sequence[str]
 
-WIDTH = 200
-"""Characters a line at the most; a terminal folds what it cannot show."""
+LEADERBOARD_NOTE = """\
+validation, test: accuracy; macro F1: on test; ms: one photo on this machine;
+time: what it took, minutes:seconds"""
+
+BACKBONES_NOTE = """\
+pixels: side of the picture it is fed; features: numbers it makes of one
+top-1: published accuracy on ImageNet
+Weights to pull come on first use, or now by `headstart weights pull NAME`."""
 
 
 def render(results: Results) -> str:
     """Return the leaderboard: the best on validation first, the winner marked, then where it stands."""
     best = results.best
-    header = ("", "backbone", "technique", "validation", "test", "macro F1", "log loss", "ms", "MB", "time")
-    table = _table(header, [_row(one, is_best=one is best) for one in results.candidates])
+    header = ("  backbone", "technique", "validation", "test", "macro F1", "ms", "MB", "time")
+    table = _table(header, [_row(one, is_best=one == best) for one in results.candidates])
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
     parts = f"{data.n_train:,} to train on, {data.n_validation:,} to choose by, {data.n_test:,} to measure on"
-    return f"{counts}: {parts}\n\n{table}\n{_conclusion(best)}\n"
+    return f"{counts}: {parts}\n\n{table}\n{LEADERBOARD_NOTE}\n\n{_conclusion(best)}\n"
 
 
 def _row(one: Candidate, *, is_best: bool) -> Cells:
-    test = one.test
     return (
-        "★" if is_best else "",
-        one.backbone,
+        f"{'★' if is_best else ' '} {one.backbone}",
         one.technique,
         f"{one.validation.accuracy:.1%}",
-        f"{test.accuracy:.1%}" if test else "",
-        f"{test.macro_f1:.3f}" if test else "",
-        f"{test.log_loss:.3f}" if test else "",
+        f"{one.test.accuracy:.1%}" if one.test else "",
+        f"{one.test.macro_f1:.3f}" if one.test else "",
         f"{one.latency_ms:.1f}",
         f"{one.size_mb:.1f}",
-        f"{sum(one.seconds.values()):.0f} s",
+        _duration(sum(one.seconds.values())),
     )
+
+
+def _duration(seconds: float) -> str:
+    """Return minutes and seconds.
+
+    Example:
+        >>> _duration(7.2), _duration(131.5)
+        ('0:07', '2:12')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 def _conclusion(best: Candidate) -> str:
@@ -52,41 +65,43 @@ def render_scores(scores: Evaluation) -> str:
         for one in scores.per_class
     ]
     table = _table(("class", "photos", "precision", "recall", "F1"), rows)
-    return (
+    whole = (
         f"accuracy {scores.accuracy:.1%}, balanced accuracy {scores.balanced_accuracy:.1%}, "
-        f"macro F1 {scores.macro_f1:.3f}, log loss {scores.log_loss:.3f} on {scores.n_images:,} photos\n\n{table}"
+        f"macro F1 {scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}"
     )
+    return f"{whole}\non {scores.n_images:,} photos\n\n{table}"
 
 
 def render_backbones(rows: Iterable[tuple[Backbone, bool]]) -> str:
     """Return the table of backbones; each comes with whether its weights are here."""
-    header = ("backbone", "pixels", "features", "parameters", "ImageNet top-1", "licence", "weights")
+    header = ("backbone", "pixels", "features", "parameters", "top-1", "licence", "weights")
     cells = [
         (
             row.name,
             str(row.input_size_px),
             f"{row.feature_size:,}",
-            f"{row.parameters / 1e6:.1f} M",
+            f"{row.parameters / 1e6:.1f} M" if row.parameters >= 1e5 else f"{row.parameters:,}",
             "" if row.top1_percent is None else f"{row.top1_percent:.1f}%",
             row.licence,
-            "here" if is_here else "to be pulled",
+            "here" if is_here else "to pull",
         )
         for row, is_here in rows
     ]
-    return _table(header, cells)
+    return f"{_table(header, cells)}\n{BACKBONES_NOTE}\n"
 
 
 def _table(header: Cells, rows: Sequence[Cells]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Return columns two spaces apart under a ruled header; those of numbers are flush right."""
+    from rich.cells import cell_len
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, title in enumerate(header):
-        is_number = all(row[index][:1].isdigit() or not row[index] for row in rows)
-        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    text = io.StringIO()
-    Console(file=text, width=WIDTH, color_system=None, markup=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n") + "\n"
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    is_number = [all(cell[:1].isdigit() or not cell for cell in cells) for _, *cells in columns]
+
+    def line(row: Cells) -> str:
+        blanks = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        padded = zip(row, blanks, is_number, strict=True)
+        return "  ".join(blank + cell if right else cell + blank for cell, blank, right in padded).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([line(header), rule, *map(line, rows)]) + "\n"

@@ -92,7 +92,11 @@ def refit(features: Floats, labels: Labels, sample_weights: Floats, l2: float) -
 
 
 def path(
-    features: Floats, labels: Labels, sample_weights: Floats, strengths: Sequence[float]
+    features: Floats,
+    labels: Labels,
+    sample_weights: Floats,
+    strengths: Sequence[float],
+    n_classes: int | None = None,
 ) -> Iterator[Head]:
     """Yield one head for each strength of the penalty, each started from the one before.
 
@@ -100,12 +104,13 @@ def path(
     (the bias goes free) on standardised features: multinomial logistic regression. L-BFGS works
     in the basis of the features' principal components, each scaled by the curvature that the
     loss has along it, where some twenty steps do what takes hundreds in the plain basis.
+    `n_classes` is C where the last classes may have no photo among these.
     """
     from scipy.optimize import minimize
 
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     components, variances, basis = _principal((features - mean) / scale)
-    n_classes = int(labels.max()) + 1
+    n_classes = n_classes or int(labels.max()) + 1
     weights, bias = np.zeros((len(variances), n_classes)), np.zeros(n_classes)
     curvature = (1 - 1 / n_classes) / n_classes
     for l2 in strengths:

@@ -1,6 +1,8 @@
 """The run folder: the only thing that passes between commands."""
 
+import contextlib
 import dataclasses
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,10 @@ from typing import Any
 
 import filelock
 
-from headstart.comparison import Results, Winner
+from headstart import samples
+from headstart.comparison import SCHEMA_VERSION, Results, Winner
 from headstart.errors import RunError, SettingsError, disk_full_named
-from headstart.records import read_json, read_toml, write_json, write_toml
+from headstart.records import read_json, write_json, write_toml
 from headstart.settings import Settings, from_toml
 
 CONFIG, RESULTS, SELECTION, MODEL, WORK, LOCK = (
@@ -23,6 +26,11 @@ CONFIG, RESULTS, SELECTION, MODEL, WORK, LOCK = (
     ".work",
     ".lock",
 )
+
+LEFT_BY_A_FAILURE = ("quarantine.csv", "split.csv")
+ANOTHER = "Name another folder: --out RUN."
+WITHOUT_EFFECT = ("weights_dir",)
+"""Settings that do not change the result: a weight file's checksum is the same in any folder."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +49,50 @@ class Run:
         """What is deleted when the run is finished."""
         return self.folder / WORK
 
-    def results(self) -> Results:
-        """Return the results of a finished run.
-
-        Raises:
-            RunError: The folder holds no finished run.
-        """
-        path = self.folder / RESULTS
-        if not path.is_file():
-            raise RunError(
-                f"{self.folder} holds no finished run.", "Name a run folder that `headstart compare` finished."
-            )
-        return read_json(path, Results)
-
     @property
     def is_finished(self) -> bool:
         """Whether its results are there."""
         return (self.folder / RESULTS).is_file()
+
+    def results(self) -> Results:
+        """Return the results of a finished run.
+
+        Raises:
+            RunError: The folder holds no finished run, or one of another version of Headstart.
+        """
+        if not self.is_finished:
+            raise RunError(
+                f"{self.folder} holds no finished run.",
+                "Name a run folder that `headstart compare` finished.",
+            )
+        results = read_json(self.folder / RESULTS, Results)
+        if results.schema_version != SCHEMA_VERSION:
+            raise RunError(
+                f"{self.folder} was made by another version of Headstart: the schema of its results is "
+                f"{results.schema_version}, not {SCHEMA_VERSION}.",
+                "Run the command again with a new --out.",
+            )
+        return results
 
     def select(self, winner: Winner) -> None:
         """Write down the winner, before the test part is read."""
         write_json(self.folder / SELECTION, winner)
 
     def keep_model(self, folder: Path) -> None:
-        """Make a saved classifier the model of this run."""
-        shutil.rmtree(self.model, ignore_errors=True)
+        """Make a saved classifier the model of this run: the whole of it, or none.
+
+        Raises:
+            DiskFull: No space is left.
+        """
+        copy = self.work / MODEL
         with disk_full_named(self.folder):
-            shutil.copytree(folder, self.model)
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir(parents=True)
+            # One by one, for copytree hides why it failed.
+            for file in folder.iterdir():
+                shutil.copyfile(file, copy / file.name)
+            shutil.rmtree(self.model, ignore_errors=True)
+            copy.replace(self.model)
 
     def finish(self, results: Results) -> None:
         """Write the results, last of all, and delete the work folder."""
@@ -75,67 +100,124 @@ class Run:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-@contextmanager
-def claim(folder: Path, settings: Settings) -> Iterator[Run]:
-    """Hold a run folder for one process, new or of the same settings.
+def resolve(settings: Settings) -> Settings:
+    """Return settings that mean the same from any folder, with the run folder named.
 
-    Raises:
-        RunError: Another process holds it, it has other files, or it was made with other settings.
-        DiskFull: No space is left.
+    Example:
+        >>> resolve(Settings(data="sample:textile")).out == str(Path("runs", "textile"))
+        True
     """
-    _refuse_foreign(folder)
-    with disk_full_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise RunError(
-            f"Another headstart is at work in {folder}.", "Wait until it ends, or name another folder: --out RUN."
-        ) from error
-    with lock:
-        _refuse_other_settings(folder, settings)
-        write_toml(folder / CONFIG, config(settings), "Repeat this run: headstart compare --config THIS_FILE --out NEW")
-        yield Run(folder)
+    if settings.data.startswith(samples.PREFIX):
+        name = settings.data.removeprefix(samples.PREFIX)
+    else:
+        data = Path(settings.data).expanduser().resolve()
+        settings = dataclasses.replace(settings, data=str(data))
+        name = data.stem if data.is_file() else data.name
+    if settings.weights_dir:
+        weights = Path(settings.weights_dir).expanduser().resolve()
+        settings = dataclasses.replace(settings, weights_dir=str(weights))
+    return dataclasses.replace(settings, out=str(Path(settings.out or Path("runs", name)).expanduser()))
 
 
 def config(settings: Settings) -> dict[str, Any]:
-    """Return what decides the result: every setting but where it is written."""
+    """Return what decides the result, as JSON and TOML know it: every setting but where it is written."""
     values = dataclasses.asdict(settings)
     del values["out"]
-    return values
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+@contextmanager
+def claim(folder: Path, settings: Settings) -> Iterator[Run]:
+    """Hold a run folder for one process, new or of the same settings; a finished one stays as it is.
+
+    Where nothing comes of a new claim, not even the first training, it is given up again, so that
+    the next one may have other settings.
+
+    Raises:
+        RunError: Another process holds it, it has other files, it cannot be written, or it was made
+            with other settings.
+        DiskFull: No space is left.
+    """
+    _refuse_foreign(folder)
+    with _locked(folder):
+        is_new = not (folder / CONFIG).is_file()
+        if not is_new:
+            _refuse_other_settings(folder, settings)
+        try:
+            if is_new:
+                comment = "Repeat this run: headstart compare --config THIS_FILE --out NEW"
+                write_toml(folder / CONFIG, config(settings), comment)
+            yield Run(folder)
+        except BaseException:
+            if is_new and not (folder / WORK).is_dir():
+                _give_up(folder)
+            raise
+
+
+def _give_up(folder: Path) -> None:
+    # What cannot be removed, such as an open file on Windows, does no harm where it is.
+    with contextlib.suppress(OSError):
+        (folder / CONFIG).unlink(missing_ok=True)
+        if os.listdir(folder) == [LOCK]:
+            shutil.rmtree(folder)
 
 
 def _refuse_foreign(folder: Path) -> None:
     if folder.is_file():
         raise RunError(f"{folder} is a file.", "Name a folder: --out RUN.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
-        names = {path.name for path in folder.iterdir()}
-        if names != {LOCK}:
-            raise RunError(
-                f"{folder} holds other files, such as {min(names)}, and no run.",
-                "Name a new or an empty folder: --out RUN.",
-            )
+    if not folder.is_dir() or (folder / CONFIG).is_file():
+        return
+    others = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name not in LEFT_BY_A_FAILURE
+    )
+    if others:
+        raise RunError(
+            f"{folder} holds other files, such as {others[0]}, and no run.",
+            "Name a new or an empty folder: --out RUN.",
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise RunError(
+            f"Another headstart is at work in {folder}.",
+            "Wait until it ends, or name another folder: --out RUN.",
+        ) from error
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}.", ANOTHER) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _refuse_other_settings(folder: Path, settings: Settings) -> None:
-    if not (folder / CONFIG).is_file():
-        return
-    before = config(_settings_of(folder))
+    before, now = config(_settings_of(folder)), config(settings)
     differences = [
-        f"{name} was {before[name]!r}, now {value!r}"
-        for name, value in config(settings).items()
-        if before[name] != value
+        f"{name} was {_said(before[name])}, now {_said(now[name])}"
+        for name in now
+        if before[name] != now[name] and name not in WITHOUT_EFFECT
     ]
     if differences:
-        raise RunError(
-            f"{folder} was made with other settings: {'; '.join(differences)}.",
-            "Name another folder: --out RUN.",
-        )
+        raise RunError(f"{folder} was made with other settings: {'; '.join(differences)}.", ANOTHER)
 
 
 def _settings_of(folder: Path) -> Settings:
     try:
         return from_toml(folder / CONFIG)
     except SettingsError as error:
-        raise RunError(error.problem, "The run folder was changed: name another one with --out RUN.") from error
+        raise RunError(error.problem, f"The run folder was changed. {ANOTHER}") from error
+
+
+def _said(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    words = value if isinstance(value, list) else [value]
+    return ",".join(str(word) for word in words if word is not None) or "not given"

@@ -67,7 +67,7 @@ def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> An
         _load(model, row, weights_path)
     if row.family in {"efficientnet", "convnext"}:
         model = _flatten(model, has_own_scale=weights_path is not None)
-    return import_keras().Model(model.input, model.output, name=row.name)
+    return import_keras().Model(model.inputs[0], model.output, name=row.name)
 
 
 def _construct(row: Backbone, shape: tuple[int, int, int]) -> Any:

@@ -1,0 +1,425 @@
+"""From a folder of photos to a run folder: what is in it, in which order it came about, and again."""
+
+import csv
+import errno
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Finished
+
+import headstart
+from headstart import dataset, experiment, pixels
+from headstart.cli import main
+from headstart.comparison import FindingSummary, Results
+from headstart.errors import DataError, RunError
+from headstart.run import Run
+
+FULL = (
+    "Free some space, or name a folder on another disk: --out RUN for the run, "
+    "HEADSTART_CACHE=FOLDER for what is kept between runs.\n"
+)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def probe(photos: Path, out: Path, **settings: Any) -> Results:
+    """A comparison that needs no TensorFlow: one backbone, features."""
+    return headstart.compare(photos, backbones=("tiny",), techniques=("features",), out=str(out), **settings)
+
+
+def command(photos: Path, out: Path, *more: str) -> Result:
+    words = [
+        "compare",
+        str(photos),
+        "--backbones",
+        "tiny",
+        "--techniques",
+        "features",
+        "--out",
+        str(out),
+        *more,
+    ]
+    return CliRunner().invoke(main, words)
+
+
+def modified(folder: Path) -> dict[str, int]:
+    """When each file, but the lock, was last written, in nanoseconds."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
+    assert sorted(path.name for path in finished.folder.iterdir()) == [
+        ".lock",
+        "config.toml",
+        "model",
+        "predictions.csv",
+        "quarantine.csv",
+        "results.json",
+        "selection.json",
+        "split.csv",
+    ]
+
+
+def test_results_have_the_documented_shape(finished: Finished) -> None:
+    results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
+    assert results["schema_version"] == 1
+    assert results["seed"] == 3
+    expected = {
+        "n_images": 49,
+        "class_names": ["blue", "green", "red"],
+        "n_train": 32,
+        "n_validation": 7,
+        "n_test": 10,
+        "n_quarantined": 1,
+        "n_ignored": 1,
+    }
+    assert results["dataset"] == expected
+    techniques = [(one["backbone"], one["technique"]) for one in results["candidates"]]
+    assert sorted(techniques) == [("tiny", "features"), ("tiny", "finetune")]
+    assert (results["winner"]["backbone"], results["winner"]["technique"]) == techniques[0]
+    assert results["winner"] == json.loads((finished.folder / "selection.json").read_text())
+    assert {"python", "keras", "openvino", "numpy"} <= set(results["versions"])
+    assert results["settings"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("technique", ["features", "finetune"])
+def test_a_candidate_has_the_documented_shape(technique: str, finished: Finished) -> None:
+    results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
+    candidate = next(one for one in results["candidates"] if one["technique"] == technique)
+    # 1,464 of the backbone, and 8 weights and a bias for each of 3 classes.
+    assert candidate["parameters"] == 1464 + 3 * 9
+    assert 0 < candidate["size_mb"] < 0.1
+    assert 0 < candidate["latency_ms"] < 1000
+    stages = {"prepare", "features", "probe"}
+    assert set(candidate["seconds"]) == stages | (
+        {"augmentation", "finetune", "convert"} if technique == "finetune" else set()
+    )
+    for part, n_images in (("validation", 7), ("test", 10)):
+        scores = candidate[part]
+        assert {"accuracy", "balanced_accuracy", "macro_f1", "log_loss", "per_class"} <= set(scores)
+        assert [one["name"] for one in scores["per_class"]] == ["blue", "green", "red"]
+        assert sum(one["n_images"] for one in scores["per_class"]) == scores["n_images"] == n_images
+
+
+def test_fine_tuning_is_not_worse_on_validation_than_its_probe(finished: Finished) -> None:
+    best = Run(finished.folder).results().candidate("tiny", "finetune")
+    probe_epoch = best.training.history[0]
+    assert best.validation.accuracy >= probe_epoch.validation_accuracy
+    assert best.validation.log_loss <= probe_epoch.validation_loss + 1e-3
+
+
+def test_stdout_is_the_result_and_stderr_the_rest(finished: Finished) -> None:
+    assert finished.stdout == (finished.folder / "results.json").read_text(encoding="utf-8")
+    lines = finished.stderr.splitlines()
+    assert "red/copy.jpg is also red/red_03.jpg. Copies stay in one part; remove all but one." in lines
+    assert any("images/s" in line for line in lines)
+    assert lines[-1] == f"Use it: headstart predict {Path('runs', 'photos')} PHOTO"
+
+
+def test_the_split_names_every_photo_once_and_keeps_copies_together(finished: Finished) -> None:
+    rows = read_csv(finished.folder / "split.csv")
+    assert list(rows[0]) == ["path", "label", "part", "group"]
+    on_disk = {path.relative_to(finished.photos).as_posix() for path in finished.photos.rglob("*.jpg")}
+    assert {row["path"] for row in rows} == on_disk - {"green/damaged.jpg"}
+    assert len(rows) == 49
+    by_path = {row["path"]: row for row in rows}
+    copies = by_path["red/copy.jpg"], by_path["red/red_03.jpg"]
+    assert copies[0]["part"] == copies[1]["part"]
+    assert copies[0]["group"] == copies[1]["group"]
+    for part in ("train", "validation", "test"):
+        assert {row["label"] for row in rows if row["part"] == part} == {"blue", "green", "red"}
+
+
+def test_quarantine_gives_the_reason(finished: Finished) -> None:
+    text = (finished.folder / "quarantine.csv").read_text(encoding="utf-8")
+    assert text == "path,reason\ngreen/damaged.jpg,It is cut short.\n"
+
+
+def test_predictions_have_a_row_for_each_candidate_and_test_photo(finished: Finished) -> None:
+    rows = read_csv(finished.folder / "predictions.csv")
+    header = [
+        "backbone",
+        "technique",
+        "path",
+        "label",
+        "predicted",
+        "confidence",
+        "p_blue",
+        "p_green",
+        "p_red",
+    ]
+    assert list(rows[0]) == header
+    test = {row["path"] for row in read_csv(finished.folder / "split.csv") if row["part"] == "test"}
+    for technique in ("features", "finetune"):
+        assert sorted(row["path"] for row in rows if row["technique"] == technique) == sorted(test)
+    assert len(rows) == 2 * len(test)
+    for row in rows:
+        named = {name: float(row[f"p_{name}"]) for name in ("blue", "green", "red")}
+        assert sum(named.values()) == pytest.approx(1, abs=2e-6)
+        assert row["predicted"] == max(named, key=lambda name: named[name])
+        assert float(row["confidence"]) == max(named.values())
+        assert row["label"] == row["path"].split("/")[0]
+
+
+def test_scores_on_test_are_those_of_the_predictions(finished: Finished) -> None:
+    rows = read_csv(finished.folder / "predictions.csv")
+    for candidate in Run(finished.folder).results().candidates:
+        own = [row for row in rows if row["technique"] == candidate.technique]
+        losses = [-math.log(max(float(row[f"p_{row['label']}"]), 1e-6)) for row in own]
+        assert candidate.test
+        assert candidate.test.accuracy == sum(row["label"] == row["predicted"] for row in own) / len(own)
+        assert candidate.test.log_loss == pytest.approx(sum(losses) / len(own), abs=0.01)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A photo that was read, and how far the run was."""
+
+    path: str
+    is_split: bool
+    is_selected: bool
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The finished run repeated from its configuration, and every photo that it read, in order."""
+
+    folder: Path
+    reads: list[Read]
+
+
+@pytest.fixture(scope="module")
+def repeated(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repeated]:
+    folder = tmp_path_factory.mktemp("repeated") / "run"
+    reads: list[Read] = []
+    read_bytes = pixels.read_bytes
+
+    def recorded(path: str | Path) -> bytes:
+        short = Path(path).relative_to(finished.photos).as_posix()
+        reads.append(Read(short, (folder / "split.csv").exists(), (folder / "selection.json").exists()))
+        return read_bytes(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixels, "read_bytes", recorded)
+        words = ["compare", "--config", str(finished.folder / "config.toml"), "--out", str(folder)]
+        done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.stderr
+    yield Repeated(folder, reads)
+
+
+def test_the_winner_is_fixed_before_the_test_part_is_read(finished: Finished, repeated: Repeated) -> None:
+    parts = {row["path"]: row["part"] for row in read_csv(finished.folder / "split.csv")}
+    after_audit = [read for read in repeated.reads if read.is_split]
+    before = {parts[read.path] for read in after_audit if not read.is_selected}
+    after = {parts[read.path] for read in after_audit if read.is_selected}
+    assert before == {"train", "validation"}
+    assert after == {"test"}
+    n_test = sum(part == "test" for part in parts.values())
+    assert sum(read.is_selected for read in after_audit) == 2 * n_test
+
+
+def test_the_configuration_repeats_the_run(finished: Finished, repeated: Repeated) -> None:
+    for name in ("config.toml", "split.csv", "quarantine.csv", "selection.json"):
+        assert (repeated.folder / name).read_bytes() == (finished.folder / name).read_bytes(), name
+    first, second = Run(finished.folder).results(), Run(repeated.folder).results()
+    assert first.winner == second.winner
+    assert first.settings == second.settings
+    assert first.dataset == second.dataset
+    before, now = (probabilities(folder, "features") for folder in (finished.folder, repeated.folder))
+    assert np.abs(before - now).max() <= 1e-5
+    before, now = (probabilities(folder, "finetune") for folder in (finished.folder, repeated.folder))
+    assert np.abs(before - now).max() <= 1e-2
+
+
+def probabilities(folder: Path, technique: str) -> np.ndarray:
+    rows = [row for row in read_csv(folder / "predictions.csv") if row["technique"] == technique]
+    rows.sort(key=lambda row: row["path"])
+    return np.array([[float(row[f"p_{name}"]) for name in ("blue", "green", "red")] for row in rows])
+
+
+def test_another_seed_gives_another_split(finished: Finished, tmp_path: Path) -> None:
+    probe(finished.photos, tmp_path / "run", seed=4)
+    assert (tmp_path / "run" / "split.csv").read_bytes() != (finished.folder / "split.csv").read_bytes()
+
+
+def test_from_python_results_are_typed_and_those_of_the_file(photos: Path, tmp_path: Path) -> None:
+    results = probe(photos, tmp_path / "run")
+    assert isinstance(results, Results)
+    assert results == Run(tmp_path / "run").results()
+    assert results.best.test
+    assert results.best.test.accuracy == 1.0
+    predictions = headstart.load(tmp_path / "run").predict([photos / "red" / "red_00.jpg"])
+    assert [one.label for one in predictions] == ["red"]
+
+
+def test_a_finished_run_is_shown_and_left_alone(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    first = command(photos, folder)
+    before = modified(folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("photos were listed again")
+
+    monkeypatch.setattr(dataset, "load", refuse)
+    again = command(photos, folder)
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert again.stderr == (
+        f"{folder} was finished before; nothing was done.\nUse it: headstart predict {folder} PHOTO\n"
+    )
+    assert modified(folder) == before
+
+
+def test_a_finished_run_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command(photos, folder)
+    before = modified(folder)
+    done = command(photos, folder, "--seed", "7", "--fit", "pad")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"{folder} was made with other settings: seed was 0, now 7; fit was squash, now pad.\n"
+        "Name another folder: --out RUN.\n"
+    )
+    assert modified(folder) == before
+
+
+def test_an_unfinished_run_is_finished_by_the_same_command(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = probe(photos, folder)
+    split = (folder / "split.csv").read_bytes()
+    (folder / "results.json").unlink()
+    with pytest.raises(RunError, match="seed was 0, now 9"):
+        probe(photos, folder, seed=9)
+    second = probe(photos, folder)
+    assert second.winner == first.winner
+    assert [one.test for one in second.candidates] == [one.test for one in first.candidates]
+    assert (folder / "split.csv").read_bytes() == split
+    assert not (folder / ".work").exists()
+
+
+def test_advice_of_an_error_can_be_followed_in_the_same_run_folder(photos: Path, tmp_path: Path) -> None:
+    (photos / "blue").mkdir()
+    shutil.copy(photos / "red" / "red_00.jpg", photos / "blue" / "only.jpg")
+    shutil.copy(photos / "red" / "red_01.jpg", photos / "blue" / "other.jpg")
+    done = command(photos, tmp_path / "run")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "Add photos of it, or leave it out: --exclude blue"
+    assert command(photos, tmp_path / "run", "--exclude", "blue").exit_code == 0
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_no_half_written_result(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    fsync = os.fsync
+
+    def full(handle: int) -> None:
+        if (folder / "model").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        done = command(photos, folder, "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"No space is left on the disk that holds {folder}.\n{FULL}"
+    assert not any("results.json" in path.name for path in folder.iterdir())
+    assert command(photos, folder, "--quiet").exit_code == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A function that gives an empty disk of so many kilobytes."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can make a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(kilobytes: int) -> Path:
+        words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this system mounts no small disk: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("kilobytes", [8, 20, 32, 36, 44, 52])
+def test_a_full_disk_is_told_wherever_the_run_is(
+    kilobytes: int, photos: Path, small_disk: Callable[[int], Path]
+) -> None:
+    """Tables, then a classifier's graph, then its class names, then the winner's copy do not fit."""
+    disk = small_disk(kilobytes)
+    done = command(photos, disk / "run", "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    problem, fix = done.stderr.split("\n", 1)
+    assert problem.startswith(f"No space is left on the disk that holds {disk / 'run'}")
+    assert fix == FULL
+    assert not (disk / "run" / "results.json").exists()
+
+
+@pytest.fixture
+def two_classes(finished: Finished, tmp_path: Path) -> Path:
+    """The finished run's photos without the first class, so that positions are others."""
+    folder = tmp_path / "other"
+    for name in ("green", "red"):
+        shutil.copytree(finished.photos / name, folder / name)
+    (folder / "green" / "damaged.jpg").unlink()
+    return folder
+
+
+def test_evaluate_matches_classes_by_name(finished: Finished, two_classes: Path) -> None:
+    scores = experiment.evaluate(finished.folder, str(two_classes))
+    files = sorted(two_classes.rglob("*.jpg"))
+    predictions = headstart.load(finished.folder).predict(files)
+    hits = [one.label == file.parent.name for one, file in zip(predictions, files, strict=True)]
+    assert len(hits) == scores.n_images == 33
+    assert scores.accuracy == sum(hits) / len(hits) > 0.6
+    assert [(one.name, one.n_images) for one in scores.per_class] == [("blue", 0), ("green", 16), ("red", 17)]
+
+
+def test_evaluate_refuses_a_class_that_the_model_does_not_know(finished: Finished, two_classes: Path) -> None:
+    (two_classes / "red").rename(two_classes / "crimson")
+    with pytest.raises(DataError) as caught:
+        experiment.evaluate(finished.folder, str(two_classes))
+    assert str(caught.value) == (
+        "The model knows no class 'crimson': its classes are blue, green, red.\n"
+        "Rename the folder or the label to the model's name for it, or leave those photos out."
+    )
+
+
+def test_remarks_name_three_of_a_kind_and_count_the_rest() -> None:
+    findings = [FindingSummary("duplicate", f"{number}.", "Remove it.", ()) for number in range(5)]
+    findings.insert(2, FindingSummary("leak", "Leak.", "Mend it.", ()))
+    assert experiment.remarks(findings) == [
+        "0. Remove it.",
+        "1. Remove it.",
+        "2. Remove it.",
+        "… and 2 more of this kind (duplicate): see results.json.",
+        "Leak. Mend it.",
+    ]
+
+
+def test_one_technique_alone_is_one_candidate(photos: Path, tmp_path: Path) -> None:
+    results = probe(photos, tmp_path / "run")
+    assert [(one.backbone, one.technique) for one in results.candidates] == [("tiny", "features")]

@@ -1,0 +1,125 @@
+"""Tables as they stand on a terminal, to the letter, and narrow enough for one of 80 columns."""
+
+from dataclasses import replace
+
+from rich.cells import cell_len
+
+from headstart import leaderboard
+from headstart.backbones import TABLE, find
+from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner
+from headstart.metrics import Evaluation, PerClass
+
+SCORES = Evaluation(
+    n_images=1_200,
+    accuracy=0.925,
+    balanced_accuracy=0.91,
+    macro_f1=0.9044,
+    log_loss=0.25,
+    per_class=(PerClass("cat", 0.9, 1.0, 0.947, 1_000), PerClass("dog", 1.0, 0.82, 0.9011, 200)),
+    confusion=((1000, 0), (90, 110)),
+)
+
+FEATURES = Candidate(
+    backbone="efficientnet_lite0",
+    technique="features",
+    validation=replace(SCORES, accuracy=0.9),
+    test=None,
+    seconds={"features": 5.2, "probe": 1.2},
+    parameters=3_400_000,
+    size_mb=13.61,
+    latency_ms=7.04,
+    training=Training(224, 0.1),
+)
+
+FINETUNE = replace(
+    FEATURES,
+    technique="finetune",
+    validation=SCORES,
+    test=SCORES,
+    seconds={"finetune": 3671.0},
+    latency_ms=7.26,
+)
+
+
+def made_results(*candidates: Candidate) -> Results:
+    best = candidates[0]
+    return Results(
+        schema_version=1,
+        dataset=DatasetSummary(6_000, ("cat", "dog"), 3_900, 900, 1_200, 0, 0),
+        findings=(),
+        candidates=candidates,
+        winner=Winner(best.backbone, best.technique),
+        settings={},
+        versions={},
+        seed=0,
+        seconds=1.0,
+    )
+
+
+def test_the_leaderboard() -> None:
+    assert (
+        leaderboard.render(made_results(FINETUNE, FEATURES))
+        == """\
+6,000 photos of 2 classes: 3,900 to train on, 900 to choose by, 1,200 to measure on
+
+  backbone            technique  validation   test  macro F1   ms    MB   time
+──────────────────────────────────────────────────────────────────────────────
+★ efficientnet_lite0  finetune        92.5%  92.5%     0.904  7.3  13.6  61:11
+  efficientnet_lite0  features        90.0%                   7.0  13.6   0:06
+
+validation, test: accuracy; macro F1: on test; ms: one photo on this machine;
+time: what it took, minutes:seconds
+
+Best on validation: efficientnet_lite0 with finetune, 92.5% on 1,200 test photos.
+"""
+    )
+
+
+def test_before_the_test_part_is_read_no_figure_of_it_is_claimed() -> None:
+    text = leaderboard.render(made_results(FEATURES))
+    assert text.endswith("\nBest on validation: efficientnet_lite0 with features.\n")
+
+
+def test_scores_class_by_class() -> None:
+    assert (
+        leaderboard.render_scores(SCORES)
+        == """\
+accuracy 92.5%, balanced accuracy 91.0%, macro F1 0.904, log loss 0.250
+on 1,200 photos
+
+class  photos  precision  recall     F1
+───────────────────────────────────────
+cat     1,000      0.900   1.000  0.947
+dog       200      1.000   0.820  0.901
+"""
+    )
+
+
+def test_columns_stay_under_each_other_with_wide_letters() -> None:
+    wide = replace(SCORES, per_class=(replace(SCORES.per_class[0], name="猫"), SCORES.per_class[1]))
+    *_, header, _, cat, dog = leaderboard.render_scores(wide).splitlines()
+    assert cell_len(header) == cell_len(cat) == cell_len(dog)
+
+
+def test_backbones() -> None:
+    rows = [(find("mobilenet_v2"), True), (find("convnext_xlarge"), False), (find("tiny"), True)]
+    assert (
+        leaderboard.render_backbones(rows)
+        == """\
+backbone         pixels  features  parameters  top-1  licence       weights
+───────────────────────────────────────────────────────────────────────────
+mobilenet_v2        224     1,280       2.3 M  71.9%  BSD-3-Clause  here
+convnext_xlarge     224     2,048     348.1 M  86.7%  MIT           to pull
+tiny                 32         8       1,464         none needed   here
+
+pixels: side of the picture it is fed; features: numbers it makes of one
+top-1: published accuracy on ImageNet
+Weights to pull come on first use, or now by `headstart weights pull NAME`.
+"""
+    )
+
+
+def test_the_whole_table_of_backbones_fits_80_columns() -> None:
+    lines = leaderboard.render_backbones([(row, False) for row in TABLE]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == len(TABLE) + 6
