@@ -4,6 +4,7 @@
 VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
+DATA ?= sample:textile
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
@@ -26,7 +27,7 @@ test-all: $(READY) ## the slow tests too
 	$(BIN)/pytest -m "slow or not slow"
 
 bench: $(READY) ## the article's recipe beside ours
-	$(BIN)/python benchmarks/article.py
+	$(BIN)/python benchmarks/article.py $(DATA)
 
 lock: $(READY) ## pin anew what is tested, for every Python and system
 	$(BIN)/python -m pip install --quiet "uv>=0.9"

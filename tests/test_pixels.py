@@ -499,3 +499,15 @@ def test_the_messy_turned_photo_stands_upright(shared_data: Path) -> None:
     decoded = pixels.decode(file.read_bytes())
     assert decoded.shape == (240, 320, 3)
     assert np.abs(decoded - upright).mean() < 1.3
+
+
+def test_common_side_of_squares_of_one_size(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in files:
+        Image.new("RGB", (50, 50)).save(file)
+    assert pixels.common_side(files) == 50
+    Image.new("RGB", (50, 51)).save(files[1])
+    assert pixels.common_side(files) is None
+    for file in files:
+        Image.new("RGB", (50, 40)).save(file)
+    assert pixels.common_side(files) is None

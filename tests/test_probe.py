@@ -53,9 +53,7 @@ def test_fit_takes_the_strength_with_the_least_loss_on_validation(digits: Arrays
 def test_fit_is_repeatable_and_leaves_its_input_alone(digits: Arrays) -> None:
     features, labels = digits[0][:300], digits[1][:300]
     before = features.copy()
-    first, second = (
-        probe.fit(features, labels, features[:100], labels[:100], ones(300)) for _ in range(2)
-    )
+    first, second = (probe.fit(features, labels, features[:100], labels[:100], ones(300)) for _ in range(2))
     assert np.array_equal(features, before)
     assert np.abs(first.probabilities(features) - second.probabilities(features)).max() <= 1e-5
 

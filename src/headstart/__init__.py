@@ -27,7 +27,10 @@ def compare(data: str | Path, **settings: Any) -> "Results":
     from headstart import experiment
     from headstart.settings import Settings
 
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    for name in ("backbones", "techniques", "exclude"):
+        if name in settings:
+            value = settings[name]
+            settings[name] = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
     return experiment.compare(Settings(data=str(data), **settings))
 
 

@@ -55,14 +55,16 @@ def zoom(picture: Picture, random: np.random.Generator) -> Picture:
     import cv2
 
     part = picture[top : top + height, left : left + width]
-    return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    view: Picture = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return view
 
 
 def lighting(picture: Picture, random: np.random.Generator) -> Picture:
     """Change contrast and brightness by up to a quarter each."""
     contrast, brightness = 1 + random.uniform(-LIGHTING, LIGHTING, 2)
     mean = picture.mean()
-    return np.clip((picture - mean) * contrast + mean * brightness, 0, 255).astype(np.uint8)
+    changed: Picture = np.clip((picture - mean) * contrast + mean * brightness, 0, 255).astype(np.uint8)
+    return changed
 
 
 OPERATIONS: dict[str, tuple[Operation, float]] = {

@@ -165,7 +165,9 @@ def pictures(sources: Iterable[Path]) -> Iterator[Path]:
         elif source.is_file():
             yield source
         else:
-            raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders.")
+            raise NoSuchData(
+                f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
+            )
 
 
 def is_picture(path: Path) -> bool:

@@ -84,7 +84,9 @@ def open_backbone(
     path = _kept_path(row, image_size_px)
     if not path.exists():
         progress.remark(f"Preparing {row.name} for this processor, once.")
-        model = backbones.build(row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress)
+        model = backbones.build(
+            row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress
+        )
         save_graph(convert(model), path)
     return openvino.Core().read_model(path)
 
@@ -153,6 +155,11 @@ def save_graph(graph: "openvino.Model", path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             temporary = Path(folder) / path.name
-            openvino.save_model(graph, temporary, compress_to_fp16=False)
+            try:
+                openvino.save_model(graph, temporary, compress_to_fp16=False)
+            except RuntimeError:
+                # OpenVINO does not say why a write failed; the system does.
+                (Path(folder) / "more").write_bytes(bytes(1 << 20))
+                raise
             temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
             temporary.replace(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import augmentation, pixels, probe
+from headstart import augmentation, engine, pixels, probe, tail
 from headstart.backbones import import_keras
 from headstart.features import batches
 from headstart.probe import Head
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
+Pixels = NDArray[np.uint8]
 
 WARM_UP = 0.1
 """The part of all steps in which the learning rate rises; then it falls along a cosine."""
@@ -75,11 +76,11 @@ def finetune(
 ) -> FineTuned:
     """Train the head and the last layers of a backbone, and keep the best pass on validation.
 
-    BatchNorm stays in inference mode, its statistics bit for bit as they were: batches of a
-    small set would ruin statistics learnt on a million photos.
+    BatchNorm stays in inference mode: batches of a small set would ruin statistics learnt on a million
+    photos. The frozen layers before the trained ones only infer, on the compiled engine.
 
     Args:
-        backbone: Keras graph, pixels to features; its layers are trained in place.
+        backbone: Keras graph, pixels to features; it stays as it is.
         last_block: Name of the first layer of its last block.
         head: The probe, fitted on the features of `train` alone.
         train: Photos to learn from.
@@ -88,38 +89,34 @@ def finetune(
         progress: Told of each batch.
     """
     keras = import_keras()
-
     keras.utils.set_random_seed(recipe.seed)
-    trained_layers = freeze(backbone, last_block, recipe.unfreeze)
-    model = _with_head(backbone, head)
+    divided = tail.divide(backbone, last_block, recipe.unfreeze)
+    trunk = Trunk(divided.trunk)
+    model = _with_head(divided.tail, head)
     n_steps = recipe.epochs * math.ceil(len(train.files) / recipe.batch_size)
     model.compile(
         optimizer=_optimizer(recipe.learning_rate, n_steps),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    history, best = _train(model, train, validation, recipe, progress)
-    whole = keras.Model(model.input, keras.layers.Softmax(name="probabilities")(model.output), name="classifier")
-    return FineTuned(whole, history, best, trained_layers)
+    history, best = _train(model, trunk, train, validation, recipe, progress)
+    logits = model.get_layer("logits")(divided.whole.output)
+    whole = keras.Model(
+        divided.whole.input, keras.layers.Softmax(name="probabilities")(logits), name="classifier"
+    )
+    return FineTuned(whole, history, best, divided.trained_layers)
 
 
-def freeze(backbone: "Model", last_block: str, unfreeze: str) -> int:
-    """Leave only the last layers trainable, BatchNorm never; return how many layers with weights train.
+class Trunk:
+    """The frozen layers, compiled: uint8 pixels in, what the tail starts from out."""
 
-    Args:
-        backbone: A flat graph; `trainable` of its layers is set.
-        last_block: Name of the first layer of the last block.
-        unfreeze: "last" (the last block), "half" or "all" of the layers with weights, or a number of them.
-    """
-    keras = import_keras()
+    def __init__(self, model: "Model | None") -> None:
+        self._engine = engine.Engine(engine.convert(model)) if model is not None else None
 
-    layers = [layer for layer in backbone.layers if layer.weights]
-    names = [layer.name for layer in layers]
-    start = {"last": names.index(last_block), "half": len(layers) // 2, "all": 0}.get(unfreeze)
-    start = max(0, len(layers) - int(unfreeze)) if start is None else start
-    for index, layer in enumerate(layers):
-        layer.trainable = index >= start and not isinstance(layer, keras.layers.BatchNormalization)
-    return sum(layer.trainable for layer in layers)
+    def __call__(self, pictures: list[Pixels]) -> Floats:
+        """Return float32, (B, S, S, 3) of the pixels themselves where there is no trunk."""
+        stacked = np.stack(pictures)
+        return self._engine(stacked) if self._engine else stacked.astype(np.float32)
 
 
 def _with_head(backbone: "Model", head: Head) -> "Model":
@@ -137,7 +134,10 @@ def _optimizer(learning_rate: float, n_steps: int) -> Any:
 
     n_warm_up = max(1, int(WARM_UP * n_steps))
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, n_steps - n_warm_up), warmup_target=learning_rate, warmup_steps=n_warm_up
+        learning_rate / (n_warm_up + 1),
+        max(1, n_steps - n_warm_up),
+        warmup_target=learning_rate,
+        warmup_steps=n_warm_up,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -145,18 +145,19 @@ def _optimizer(learning_rate: float, n_steps: int) -> Any:
 
 
 def _train(
-    model: "Model", train: Part, validation: Part, recipe: Recipe, progress: Progress
+    model: "Model", trunk: Trunk, train: Part, validation: Part, recipe: Recipe, progress: Progress
 ) -> tuple[tuple[Epoch, ...], int]:
     """Train until the score on validation no longer rises; leave the weights of the best pass in `model`."""
-    history = [_measure(model, validation, recipe, 0, None)]
+    history = [_measure(model, trunk, validation, recipe, 0, None)]
     best, best_weights = 0, model.get_weights()
     for number in range(1, recipe.epochs + 1):
-        with progress.stage(f"{model.name} fine-tuning {number}/{recipe.epochs}", len(train.files)) as advance:
-            model.reset_metrics()
-            for batch in training_batches(train, recipe, epoch=number):
-                mean_loss = float(model.train_on_batch(*batch))
-                advance(len(batch[1]))
-        history.append(_measure(model, validation, recipe, number, mean_loss))
+        with progress.stage(f"{model.name} {number}/{recipe.epochs}", len(train.files)) as advance:
+            total = 0.0
+            for pictures, labels, sample_weights in training_batches(train, recipe, epoch=number):
+                model.reset_metrics()
+                total += float(model.train_on_batch(trunk(pictures), labels, sample_weights)) * len(labels)
+                advance(len(labels))
+        history.append(_measure(model, trunk, validation, recipe, number, total / len(train.files)))
         if _score(history[number]) > _score(history[best]):
             best, best_weights = number, model.get_weights()
         elif number - best >= recipe.patience:
@@ -169,24 +170,24 @@ def _score(epoch: Epoch) -> tuple[float, float]:
     return epoch.validation_accuracy, -epoch.validation_loss
 
 
-def _measure(model: "Model", photos: Part, recipe: Recipe, number: int, loss: float | None) -> Epoch:
-    pictures = pixels.read_many(photos.files, recipe.image_size_px, recipe.fit)
-    logits = np.concatenate(
-        [model.predict_on_batch(np.stack(batch).astype(np.float32)) for batch in batches(pictures, recipe.batch_size)]
-    )
-    probabilities = probe.softmax(logits)
-    accuracy = float((probabilities.argmax(axis=1) == photos.labels).mean())
-    return Epoch(number, loss, probe.log_loss(probabilities, photos.labels), accuracy)
+def _measure(
+    model: "Model", trunk: Trunk, part: Part, recipe: Recipe, number: int, loss: float | None
+) -> Epoch:
+    pictures = pixels.read_many(part.files, recipe.image_size_px, recipe.fit)
+    logits = [model.predict_on_batch(trunk(batch)) for batch in batches(pictures, recipe.batch_size)]
+    probabilities = probe.softmax(np.concatenate(logits))
+    accuracy = float((probabilities.argmax(axis=1) == part.labels).mean())
+    return Epoch(number, loss, probe.log_loss(probabilities, part.labels), accuracy)
 
 
 def training_batches(
-    photos: Part, recipe: Recipe, *, epoch: int
-) -> Iterator[tuple[Floats, Labels, Floats]]:
-    """Yield one pass in random order: pixels float32 (B, S, S, 3) of random views, labels, sample weights."""
+    part: Part, recipe: Recipe, *, epoch: int
+) -> Iterator[tuple[list[Pixels], Labels, Floats]]:
+    """Yield one pass in random order: random views uint8 (S, S, 3), labels, and sample weights."""
     random = np.random.default_rng((recipe.seed, epoch))
-    order = random.permutation(len(photos.files))
-    pictures = pixels.read_many([photos.files[i] for i in order], recipe.image_size_px, recipe.fit)
+    order = random.permutation(len(part.files))
+    pictures = pixels.read_many([part.files[i] for i in order], recipe.image_size_px, recipe.fit)
     views = (augmentation.view(picture, recipe.operations, random) for picture in pictures)
     for number, batch in enumerate(batches(views, recipe.batch_size)):
         chosen = order[number * recipe.batch_size :][: len(batch)]
-        yield np.stack(batch).astype(np.float32), photos.labels[chosen], photos.sample_weights[chosen]
+        yield batch, part.labels[chosen], part.sample_weights[chosen]

@@ -138,7 +138,12 @@ class _Loss:
     """Penalised cross-entropy and its gradient, for the optimiser."""
 
     def __init__(
-        self, components: Floats, labels: Labels, sample_weights: Floats, l2: float, stretch: NDArray[np.float64]
+        self,
+        components: Floats,
+        labels: Labels,
+        sample_weights: Floats,
+        l2: float,
+        stretch: NDArray[np.float64],
     ) -> None:
         self.components, self.labels, self.l2, self.stretch = components, labels, l2, stretch
         self.share = (sample_weights / len(labels)).astype(np.float32)[:, None]

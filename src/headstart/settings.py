@@ -61,7 +61,10 @@ class Settings:
         choices=AUGMENTS,
     )
     image_size: int | None = option(
-        None, "Pixels a side that a backbone is fed.", minimum=32, shown_default="the backbone's own"
+        None,
+        "Pixels a side that a backbone is fed.",
+        minimum=32,
+        shown_default="the backbone's own, or the photos' if all are squares near it",
     )
     fit: str = option("squash", "How a photo becomes square.", choices=FITS)
     class_weight: str = option(
@@ -78,6 +81,9 @@ class Settings:
     weights_dir: str | None = option(None, "Folder with weight files under the names that Keras uses.")
 
     def __post_init__(self) -> None:
+        for name in ("backbones", "techniques"):
+            if not getattr(self, name):
+                raise SettingsError(f"{name} is empty.", "Name at least one.")
         for known in dataclasses.fields(self):
             _check(known, getattr(self, known.name))
         if self.unfreeze not in UNFREEZE_WORDS and not self.unfreeze.isdecimal():
