@@ -25,11 +25,11 @@ SMALLEST_ZOOM = 0.6
 LIGHTING = 0.25
 """The furthest change of contrast and of brightness, as a part of the whole."""
 
-CHECKED = 300
+CHECKED = 200
 """Training photos whose views are looked at, at the most: seconds, and enough to see a class change."""
-HARM = 1 / 3
+HARM = 1 / 4
 LEAST_HARM = 0.1
-"""An operation does harm when it adds more than a third to the log loss, and more than 0.1 nats."""
+"""An operation does harm when it adds more than a quarter to the log loss, and more than 0.1 nats."""
 
 
 def mirror(picture: Picture, random: np.random.Generator) -> Picture:

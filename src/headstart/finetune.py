@@ -22,9 +22,11 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 Pixels = NDArray[np.uint8]
 
-WARM_UP = 0.1
+WARM_UP = 0.3
 """The part of all steps in which the learning rate rises; then it falls along a cosine."""
 WEIGHT_DECAY = 0.01
+CLIP_NORM = 1.0
+"""The longest gradient that a step follows: a batch that the probe gets badly wrong would wreck the network."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _optimizer(learning_rate: float, n_steps: int) -> Any:
         warmup_target=learning_rate,
         warmup_steps=n_warm_up,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
 

@@ -51,7 +51,7 @@ class Settings:
     )
     out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
-    epochs: int = option(6, "Passes over the training photos that fine-tuning may take.", minimum=1)
+    epochs: int = option(2, "Passes over the training photos that fine-tuning may take.", minimum=1)
     unfreeze: str = option(
         "auto", "Layers to fine-tune: last, half or all of them, a number, or auto (by backbone)."
     )

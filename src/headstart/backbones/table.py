@@ -53,7 +53,7 @@ class Backbone:
     top1_percent: float | None
     top1_source: str
     last_block: str  # the last block is this layer and all after it
-    default_unfreeze: str  # "last", "half" or "all"
+    default_unfreeze: str  # "last", "half", "all", or a number of layers
 
 
 KERAS = "keras_applications:build"
@@ -477,7 +477,7 @@ TABLE: tuple[Backbone, ...] = (
         top1_percent=71.9,
         top1_source="torchvision, MobileNet_V2_Weights.IMAGENET1K_V1",
         last_block="block_17_expand",
-        default_unfreeze="all",
+        default_unfreeze="half",
     ),
     Backbone(
         name="efficientnet_lite0",
@@ -498,7 +498,7 @@ TABLE: tuple[Backbone, ...] = (
         top1_percent=75.1,
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_16_expand",
-        default_unfreeze="all",
+        default_unfreeze="half",
     ),
     Backbone(
         name="efficientnet_lite1",
@@ -519,7 +519,7 @@ TABLE: tuple[Backbone, ...] = (
         top1_percent=76.7,
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_21_expand",
-        default_unfreeze="all",
+        default_unfreeze="half",
     ),
     Backbone(
         name="efficientnet_lite2",
@@ -540,7 +540,7 @@ TABLE: tuple[Backbone, ...] = (
         top1_percent=77.6,
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_21_expand",
-        default_unfreeze="all",
+        default_unfreeze="half",
     ),
     *KERAS_ROWS,
     Backbone(
@@ -556,6 +556,6 @@ TABLE: tuple[Backbone, ...] = (
         top1_percent=None,
         top1_source="random weights, for tests",
         last_block="block_3_conv",
-        default_unfreeze="all",
+        default_unfreeze="half",
     ),
 )
