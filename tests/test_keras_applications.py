@@ -26,18 +26,18 @@ FAMILIES = [
     ("mobilenet", "mobilenet", "MobileNet", 32, 2),
     ("mobilenet_v2_keras", "mobilenet_v2", "MobileNetV2", 32, 1.5),
     ("mobilenet_v3_small", "mobilenet_v3", "MobileNetV3Small", 32, 2),
-    ("efficientnet_b0", "efficientnet", "EfficientNetB0", 32, 2.5),
     ("efficientnet_v2_b0", "efficientnet_v2", "EfficientNetV2B0", 32, 1.5),
+    ("resnet50", "resnet", "ResNet50", 32, 2),
+    ("resnet50_v2", "resnet_v2", "ResNet50V2", 32, 2),
+]
+# To build these takes some 5 to 30 seconds each; how they scale pixels is in the quick tests all the same.
+LARGE_FAMILIES = [
+    ("efficientnet_b0", "efficientnet", "EfficientNetB0", 32, 2.5),
     ("densenet121", "densenet", "DenseNet121", 32, 2),
     ("xception", "xception", "Xception", 71, 2),
     ("inception_v3", "inception_v3", "InceptionV3", 75, 2),
     ("vgg16", "vgg16", "VGG16", 32, 2),
-    ("resnet50", "resnet", "ResNet50", 32, 2),
-    ("resnet50_v2", "resnet_v2", "ResNet50V2", 32, 2),
     ("convnext_tiny", "convnext", "ConvNeXtTiny", 32, 2),
-]
-# To build these takes 10 seconds and more; how they scale pixels is in the quick tests all the same.
-LARGE_FAMILIES = [
     ("inception_resnet_v2", "inception_resnet_v2", "InceptionResNetV2", 75, 2),
     ("nasnet_mobile", "nasnet", "NASNetMobile", 32, 2),
     ("efficientnet_v2_s", "efficientnet_v2", "EfficientNetV2S", 32, 1.5),

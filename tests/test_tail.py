@@ -11,8 +11,17 @@ def pictures(size_px: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (3, size_px, size_px, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("unfreeze", ["last", "half", "all", "20"])
-@pytest.mark.parametrize("name", ["tiny", "mobilenet_v2", "resnet50_v2", "efficientnet_v2_b0"])
+SLOW = [
+    pytest.param(name, unfreeze, marks=pytest.mark.slow)
+    for name in ("efficientnet_lite0", "resnet50_v2", "efficientnet_v2_b0", "densenet121", "convnext_tiny")
+    for unfreeze in ("last", "half", "all", "20")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "unfreeze"),
+    [*(("tiny", unfreeze) for unfreeze in ("last", "half", "all", "20")), ("mobilenet_v2", "half"), *SLOW],
+)
 def test_trunk_and_tail_together_are_the_backbone(name: str, unfreeze: str) -> None:
     row = backbones.find(name)
     model = backbones.build(name, image_size_px=64, random_weights=True)

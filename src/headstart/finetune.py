@@ -26,7 +26,7 @@ WARM_UP = 0.3
 """The part of all steps in which the learning rate rises; then it falls along a cosine."""
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 1.0
-"""The longest gradient that a step follows: a batch that the probe gets badly wrong would wreck the network."""
+"""The longest gradient that a step follows: one batch that the probe gets badly wrong does less harm."""
 
 
 @dataclass(frozen=True)
