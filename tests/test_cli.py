@@ -83,7 +83,7 @@ def test_help_shows_the_defaults() -> None:
         "[default: mobilenet_v2,efficientnet_lite0]",
         "[default: features,finetune]",
         "[default: runs/NAME]",
-        "[default: the backbone's own]",
+        "[default: the backbone's own, or the photos' if all are squares near it]",
         "[default: 0.0002]",
     ):
         assert shown in text

@@ -60,7 +60,7 @@ def weights(model: Any) -> dict[str, np.ndarray]:
 
 
 def test_the_frozen_layers_and_their_batchnorms_stay_bit_identical(parts: tuple[Part, Part]) -> None:
-    backbone, tuned = run(parts, replace(RECIPE, unfreeze="last", learning_rate=0.05))
+    backbone, tuned = run(parts, replace(RECIPE, unfreeze="last"))
     before, after = weights(backbone), weights(tuned.model)
     frozen = {path for path in before if path.startswith(("block_1", "block_2"))}
     assert tuned.best > 0
@@ -82,7 +82,7 @@ def test_the_frozen_layers_and_their_batchnorms_stay_bit_identical(parts: tuple[
 
 def test_the_backbone_that_was_given_stays_as_it_is(parts: tuple[Part, Part]) -> None:
     before = weights(backbones.build("tiny"))
-    backbone, tuned = run(parts, replace(RECIPE, learning_rate=0.05))
+    backbone, tuned = run(parts, RECIPE)
     assert tuned.best > 0
     assert tuned.trained_layers == 3
     after = weights(backbone)
@@ -90,7 +90,7 @@ def test_the_backbone_that_was_given_stays_as_it_is(parts: tuple[Part, Part]) ->
 
 
 def test_what_was_trained_is_in_the_model(parts: tuple[Part, Part]) -> None:
-    _, tuned = run(parts, replace(RECIPE, learning_rate=0.05))
+    _, tuned = run(parts, RECIPE)
     start = tail.divide(backbones.build("tiny"), "block_3_conv", "all").whole
     before, after = weights(start), weights(tuned.model)
     assert {path for path in before if not np.array_equal(before[path], after[path])} == set(before)
@@ -107,7 +107,7 @@ def test_it_starts_from_the_probe(parts: tuple[Part, Part]) -> None:
     assert start.validation_accuracy == (expected.argmax(axis=1) == parts[1].labels).mean()
 
 
-@pytest.mark.parametrize("learning_rate", [0.05, 50.0])
+@pytest.mark.parametrize("learning_rate", [1e-3, 50.0])
 def test_the_best_pass_is_what_is_left_and_no_worse_than_the_probe(
     parts: tuple[Part, Part], learning_rate: float
 ) -> None:

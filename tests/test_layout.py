@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FRONT_DOORS = {"__init__", "__main__"}
-MAY_IMPORT_KERAS = {"backbones", "engine", "finetune", "export"}
+MAY_IMPORT_KERAS = {"backbones", "engine", "tail", "finetune", "export"}
 SLOW = {"cv2", "keras", "openvino", "scipy", "sklearn", "tensorflow"}
 DUSTBINS = {"common", "helpers", "misc", "util", "utils"}
 

@@ -126,7 +126,7 @@ def check_parity(model: "Model", engine: Engine, pixels: Pixels | None = None) -
     """
     pixels = _made_photos(engine.image_size_px) if pixels is None else pixels
     expected = np.asarray(model(pixels.astype(np.float32), training=False))
-    received = engine(pixels)
+    expected, received = expected.reshape(len(pixels), -1), engine(pixels).reshape(len(pixels), -1)
     error = float(np.abs(expected - received).max() / np.abs(expected).max())
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(received, axis=1)
     cosine = float(((expected * received).sum(axis=1) / np.maximum(norms, 1e-12)).min())

@@ -46,10 +46,11 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
         unfreeze: "last" (the last block), "half" or "all" of the layers that learn, or how many of them.
     """
     keras = import_keras()
-    learning = [layer for layer in backbone.layers if layer.weights and not _is_normalization(layer)]
-    trained = learning[_start([layer.name for layer in learning], last_block, unfreeze) :]
-    position = backbone.layers.index(trained[0])
     names = [layer.name for layer in backbone.layers]
+    learning = [layer for layer in backbone.layers if layer.weights and not _is_normalization(layer)]
+    n_before_last = sum(names.index(layer.name) < names.index(last_block) for layer in learning)
+    trained = learning[_start(len(learning), n_before_last, unfreeze) :]
+    position = names.index(trained[0].name)
     # Nothing but scaling before the first layer that learns is not worth a trunk.
     is_all = trained[0] is learning[0]
     first = names[0] if is_all else _boundary(backbone, position)._keras_history.operation.name
@@ -61,9 +62,9 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
     return Divided(whole, trunk, keras.Model(cut, whole.output, name=f"{backbone.name}_tail"), len(trained))
 
 
-def _start(names: list[str], last_block: str, unfreeze: str) -> int:
-    starts = {"last": names.index(last_block), "half": len(names) // 2, "all": 0}
-    return starts[unfreeze] if unfreeze in starts else max(0, len(names) - max(1, int(unfreeze)))
+def _start(n_layers: int, n_before_last: int, unfreeze: str) -> int:
+    starts = {"last": n_before_last, "half": n_layers // 2, "all": 0}
+    return starts[unfreeze] if unfreeze in starts else max(0, n_layers - max(1, int(unfreeze)))
 
 
 def _boundary(model: "Model", position: int) -> "KerasTensor":
