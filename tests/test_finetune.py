@@ -46,7 +46,7 @@ def stacked(part: Part) -> np.ndarray:
 
 
 def probed(model: Any, train: Part) -> Head:
-    return probe.refit(model.predict_on_batch(stacked(train)), train.labels, train.sample_weights, 0.1)
+    return probe.refit(model.predict_on_batch(stacked(train)), train.labels, train.sample_weights, 10.0)
 
 
 def run(parts: tuple[Part, Part], recipe: Recipe) -> tuple[Any, FineTuned]:
