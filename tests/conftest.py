@@ -4,12 +4,19 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from headstart.audit import Audit, audit
+from headstart.dataset import Dataset
+from headstart.progress import Progress
+from headstart.store import Store
+from headstart.wheels import cache_dir
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -20,6 +27,31 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the development photos (../shared/data) are not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache whose store is empty; weights, samples and graphs are those of the user."""
+    user, own = cache_dir(), tmp_path_factory.mktemp("cache")
+    for name in ("weights", "samples", "graphs"):
+        (user / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(user / name, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(own))
+        yield
+
+
+def audited(listed: Dataset, progress: Progress | None = None) -> Audit:
+    """What `headstart.audit.audit` finds, with the tests' own store."""
+    with Store(Progress()) as store:
+        return audit(listed, store=store, progress=progress or Progress())
+
+
+def made_photos(size_px: int, count: int = 4) -> np.ndarray:
+    """Pictures of smooth blotches, uint8 (N, S, S, 3): noise would hardly excite a backbone."""
+    blotches = np.random.default_rng(0).random((count, 8, 8, 3))
+    repeated = blotches.repeat(-(-size_px // 8), axis=1).repeat(-(-size_px // 8), axis=2)
+    return (repeated[:, :size_px, :size_px] * 255).astype(np.uint8)
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+from conftest import audited
 from PIL import Image
 
 from headstart import dataset, pixels
-from headstart.audit import Audit, Finding, audit, free_groups, missing_parts
+from headstart.audit import Audit, Finding, free_groups, missing_parts
 from headstart.dataset import SetAside
 from headstart.progress import Advance, Progress
 
 
 def audit_folder(folder: Path) -> Audit:
-    return audit(dataset.load(folder), progress=Progress())
+    return audited(dataset.load(folder))
 
 
 def copy(root: Path, source: str, target: str) -> None:
@@ -79,7 +80,7 @@ def test_a_file_that_cannot_be_opened_goes_to_quarantine(
         return open(path, mode)
 
     monkeypatch.setattr(pixels, "open", guarded, raising=False)
-    assert audit(listed, progress=Progress()).quarantine == (
+    assert audited(listed).quarantine == (
         SetAside("green/green_03.jpg", "The file cannot be opened: No such file or directory."),
         SetAside("green/green_05.jpg", "The file cannot be opened: Permission denied."),
     )
@@ -233,8 +234,8 @@ def test_progress_is_told_of_each_photo(photos: Path) -> None:
             told.append((title, total))
             yield lambda count=1: told.append(count)
 
-    audit(dataset.load(photos), progress=Recorder())
-    assert told == [("Checking photos", 40), *[1] * 40]
+    audited(dataset.load(photos), Recorder())
+    assert told == [("Checking photos", 40), *[8] * 5]
 
 
 def test_each_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +249,28 @@ def test_each_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pixels, "read_bytes", counted)
     audit_folder(photos)
     assert len(reads) == len(set(reads)) == 40
+
+
+def test_what_was_decoded_before_is_only_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "red" / "red_04.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more of it")
+    first = audit_folder(photos)
+    decoded: list[bytes] = []
+    original = pixels.decode
+
+    def counted(content: bytes, **options: Any) -> pixels.Pixels:
+        decoded.append(content)
+        return original(content, **options)
+
+    monkeypatch.setattr(pixels, "decode", counted)
+    second = audit_folder(photos)
+    assert decoded == []
+    assert second.quarantine == first.quarantine
+    assert [item.path for item in first.quarantine] == ["red/red_04.jpg"]
+    assert (second.digests, second.findings) == (first.digests, first.findings)
+    changed = photos / "green" / "green_02.jpg"
+    changed.write_bytes(changed.read_bytes() + b"more")
+    audit_folder(photos)
+    assert decoded == [changed.read_bytes()]
 
 
 def test_every_row_of_the_messy_folder_comes_out_as_it_should(shared_data: Path) -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import made_photos
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
-from headstart import augmentation, backbones, engine, features
+from headstart import augmentation, backbones, engine
 from headstart.augmentation import Effect
 from headstart.engine import Engine
-from headstart.progress import Progress
 
 SIZE_PX = 96
 
@@ -66,14 +66,14 @@ def test_harm_is_a_quarter_more_loss_and_a_tenth_of_a_nat(
 
 @pytest.fixture(scope="module")
 def compiled() -> Engine:
-    row = backbones.find("mobilenet_v2")
-    return Engine(engine.open_backbone(row, SIZE_PX, weights_dir=None, progress=Progress()))
+    return engine.open_backbone(backbones.find("mobilenet_v2"), made_photos(SIZE_PX))
 
 
 def harmless(compiled: Engine, pictures: list[np.ndarray], labels: list[int]) -> dict[str, bool]:
     stacked = np.stack(pictures)
-    vectors = np.concatenate([compiled(np.stack(batch)) for batch in features.batches(pictures, 32)])
-    effects = augmentation.check(compiled, stacked, vectors, np.array(labels, np.int32), l2=0.01, seed=0)
+    effects = augmentation.check(
+        compiled, stacked, compiled(stacked), np.array(labels, np.int32), l2=0.01, seed=0
+    )
     return {one.operation: one.is_harmless for one in effects}
 
 

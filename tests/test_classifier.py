@@ -12,16 +12,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import Finished
+from conftest import Finished, made_photos
 from PIL import Image
 
 import headstart
-from headstart import backbones, classifier, engine, pixels, records
+from headstart import backbones, engine, pixels, records
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.cli import main
 from headstart.errors import RunError, UnreadableImage
 from headstart.probe import Head
-from headstart.progress import Progress
 
 RECORD = ClassifierRecord(
     schema_version=1,
@@ -44,9 +43,8 @@ def head() -> Head:
 
 @pytest.fixture
 def model(head: Head) -> Classifier:
-    row = backbones.find("tiny")
-    graph = engine.open_backbone(row, 32, weights_dir=None, progress=Progress())
-    return Classifier(RECORD, classifier.with_head(graph, head))
+    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    return Classifier(RECORD, frozen.with_head(head.weights, head.bias))
 
 
 @pytest.fixture
@@ -93,18 +91,30 @@ def json_lines(text: str) -> list[dict[str, dict[str, float]]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.parametrize("kind", ["openvino", "keras"])
 def test_the_head_is_a_softmax_of_a_linear_layer_and_the_backbone_stays_as_it_was(
-    head: Head, files: list[Path]
+    kind: str, head: Head, files: list[Path]
 ) -> None:
-    graph = engine.open_backbone(backbones.find("tiny"), 32, weights_dir=None, progress=Progress())
-    frozen = engine.Engine(graph)
+    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32), asked=kind)
     pictures = np.stack([pixels.read(path, 32, "squash") for path in files])
     before = frozen(pictures)
     logits = before.astype(np.float64) @ head.weights + head.bias
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    answer = engine.Engine(classifier.with_head(graph, head))(pictures)
+    answer = frozen.with_head(head.weights, head.bias)(pictures)
     assert np.abs(answer - expected).max() < 1e-5
-    assert np.array_equal(engine.Engine(graph)(pictures), before)
+    assert np.array_equal(frozen(pictures), before)
+
+
+def test_a_model_that_keras_runs_is_saved_without_pickle_and_answers_alike(
+    model: Classifier, head: Head, files: list[Path], tmp_path: Path
+) -> None:
+    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32), asked="keras")
+    Classifier(RECORD, frozen.with_head(head.weights, head.bias)).save(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["classifier.json", "model.keras"]
+    loaded = headstart.load(tmp_path)
+    assert np.abs(loaded.probabilities(files) - model.probabilities(files)).max() < 1e-4
+    (tmp_path / "model" / "model.keras").write_bytes(b"short")
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'model'} holds a damaged model, which cannot be read.")
 
 
 def test_a_prediction_names_the_likeliest_class(model: Classifier, files: list[Path]) -> None:
@@ -214,6 +224,6 @@ def test_a_damaged_model_is_told(
     shutil.copytree(finished.folder / "model", folder)
     damage(folder)
     assert error_of(tmp_path) == (
-        f"{folder} holds a damaged model: graph.xml and graph.bin cannot be read.\n"
+        f"{folder} holds a damaged model, which cannot be read.\n"
         "Copy the folder again from where it was trained, or train it again."
     )

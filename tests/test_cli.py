@@ -24,7 +24,7 @@ from headstart.backbones import TABLE
 from headstart.cli import HEADINGS, main, settings_options, train
 from headstart.settings import Settings
 
-COMMANDS = ("compare", "train", "predict", "evaluate", "backbones", "weights")
+COMMANDS = ("compare", "train", "predict", "evaluate", "backbones", "weights", "cache")
 
 
 def run(*words: object) -> Result:

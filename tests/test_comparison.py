@@ -7,6 +7,7 @@ import pytest
 
 from headstart import records
 from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner, rank
+from headstart.forecast import Forecast
 from headstart.metrics import Evaluation
 
 
@@ -72,6 +73,7 @@ def results() -> Results:
         versions={"python": "3.12.1"},
         seed=0,
         seconds=12.5,
+        forecast=Forecast({}, 1.0, 0.0, 500.0),
     )
 
 

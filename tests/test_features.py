@@ -1,44 +1,108 @@
-"""Feature vectors depend on their own photo alone."""
+"""Feature vectors depend on their own photo alone, and no photo is computed twice."""
 
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import made_photos
 
-from headstart import backbones, engine, features
-from headstart.engine import Engine
+from headstart import backbones, engine, pixels
+from headstart.features import Extractor
+from headstart.pixels import Pixels
 from headstart.progress import Progress
+from headstart.store import Store
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Engine:
-    row = backbones.find("tiny")
-    return Engine(engine.open_backbone(row, 32, weights_dir=None, progress=Progress()))
+@pytest.fixture
+def extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Extractor]:
+    tiny = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    with Store(Progress()) as store:
+        yield Extractor(tiny, "tiny", "squash", store)
 
 
-def extract(engine: Engine, files: list[Path]) -> np.ndarray:
-    return features.extract(engine, files, size_px=32, fit="squash", advance=lambda count=1: None)
+@pytest.fixture
+def files(photos: Path) -> list[Path]:
+    return sorted(photos.rglob("*.jpg"))
 
 
-def test_order_and_batch_neighbours_do_not_change_a_vector(photos: Path, tiny: Engine) -> None:
-    files = sorted(photos.rglob("*.jpg"))
-    assert len(files) > features.BATCH_SIZE  # so that there are a full batch and a short one
-    together = extract(tiny, files)
-    assert together.shape == (40, 8)
-    assert together.dtype == np.float32
-    alone = np.concatenate([extract(tiny, [file]) for file in files])
-    backwards = extract(tiny, files[::-1])[::-1]
-    assert np.abs(together - alone).max() <= 1e-5
-    assert np.abs(together - backwards).max() <= 1e-5
-    assert np.ptp(together, axis=0).min() > 0
+def digests(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
-def test_each_batch_is_told(photos: Path, tiny: Engine) -> None:
-    files = sorted(photos.rglob("*.jpg"))
-    told: list[int] = []
+def features(extractor: Extractor, files: list[Path]) -> np.ndarray:
+    return extractor.features(files, digests(files), "", Progress())
 
-    def advance(count: int = 1) -> None:
-        told.append(count)
 
-    features.extract(tiny, files, size_px=32, fit="squash", advance=advance)
-    assert told == [32, 8]
+def compute(extractor: Extractor, files: list[Path]) -> int:
+    return extractor.compute(files, digests(files), "", Progress())
+
+
+def test_a_vector_is_what_the_backbone_makes_of_the_photo(extractor: Extractor, files: list[Path]) -> None:
+    rows = features(extractor, files)
+    assert rows.shape == (40, 8)
+    assert rows.dtype == np.float32
+    assert np.ptp(rows, axis=0).min() > 0
+    pictures = np.stack([pixels.read(file, 32, "squash") for file in files]).astype(np.float32)
+    expected = backbones.build("tiny").predict_on_batch(pictures)
+    assert np.abs(rows - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_order_neighbours_and_what_was_kept_do_not_change_a_vector(
+    extractor: Extractor, files: list[Path]
+) -> None:
+    assert compute(extractor, files[::3]) == 14
+    rows = features(extractor, files)
+    assert compute(extractor, files) == 0
+    other = replace(extractor, identity="another name for the same")
+    assert np.abs(features(other, files[::-1])[::-1] - rows).max() <= 1e-6
+    assert np.array_equal(features(extractor, files[::-1])[::-1], rows)
+
+
+def test_one_changed_photo_alone_is_computed_again(extractor: Extractor, files: list[Path]) -> None:
+    before = features(extractor, files)
+    files[7].write_bytes(files[8].read_bytes() + b"another end")
+    seen: list[Path] = []
+    read = pixels.read
+
+    def recorded(path: Path, size_px: int, fit: str) -> Pixels:
+        seen.append(path)
+        return read(path, size_px, fit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixels, "read", recorded)
+        after = features(extractor, files)
+    assert seen == [files[7]]
+    assert [index for index in range(40) if not np.array_equal(before[index], after[index])] == [7]
+    assert np.array_equal(after[7], after[8])
+
+
+def test_copies_are_computed_once(extractor: Extractor, files: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(files[0].read_bytes())
+    several = [copy, files[1], files[0], copy]
+    assert extractor.n_missing(digests(several)) == 2
+    rows = features(extractor, several)
+    assert extractor.n_missing(digests(several)) == 0
+    assert np.array_equal(rows[0], rows[2])
+    assert np.array_equal(rows[0], rows[3])
+    assert not np.array_equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("change", [{"identity": "other"}, {"fit": "crop"}])
+def test_another_backbone_or_fit_shares_no_vector(
+    change: dict[str, str], extractor: Extractor, files: list[Path]
+) -> None:
+    assert compute(extractor, files) == 40
+    assert compute(replace(extractor, **change), files) == 40  # type: ignore[arg-type]
+
+
+def test_where_nothing_can_be_kept_the_vectors_come_all_the_same(
+    extractor: Extractor, files: list[Path]
+) -> None:
+    expected = features(extractor, files)
+    extractor.store.close()
+    assert np.array_equal(features(extractor, files), expected)

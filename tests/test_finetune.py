@@ -1,14 +1,16 @@
 """Fine-tuning trains what it is told to, starts from the probe, and never ends below it."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import made_photos
 
-from headstart import backbones, finetune, pixels, probe, tail
-from headstart.finetune import FineTuned, Recipe
+from headstart import activations, backbones, finetune, pixels, probe, tail
+from headstart.finetune import FineTuned, Recipe, Tuner
 from headstart.probe import Head
 from headstart.progress import Progress
 from headstart.splits import Part
@@ -22,6 +24,7 @@ RECIPE = Recipe(
     patience=2,
     unfreeze="all",
     operations=("mirror", "shift"),
+    views=2,
     seed=0,
 )
 
@@ -36,7 +39,8 @@ def parts(photos: Path) -> tuple[Part, Part]:
 
     def part(is_in: np.ndarray) -> Part:
         own = [file for file, inside in zip(files, is_in, strict=True) if inside]
-        return Part(tuple(map(str, own)), tuple(own), labels[is_in], np.ones(len(own), np.float32))
+        names = tuple(map(str, own))
+        return Part(names, tuple(own), names, labels[is_in], np.ones(len(own), np.float32))
 
     return part(~chosen), part(chosen)
 
@@ -49,10 +53,24 @@ def probed(model: Any, train: Part) -> Head:
     return probe.refit(model.predict_on_batch(stacked(train)), train.labels, train.sample_weights, 10.0)
 
 
+def tuner(model: Any, recipe: Recipe) -> Tuner:
+    return Tuner(
+        model,
+        "block_3_conv",
+        recipe.unfreeze,
+        2,
+        examples=made_photos(32),
+        kind="openvino",
+        seed=recipe.seed,
+        progress=Progress(),
+    )
+
+
 def run(parts: tuple[Part, Part], recipe: Recipe) -> tuple[Any, FineTuned]:
     model = backbones.build("tiny")
-    tuned = finetune.finetune(model, "block_3_conv", probed(model, parts[0]), *parts, recipe, Progress())
-    return model, tuned
+    with tempfile.TemporaryDirectory() as folder:
+        head = probed(model, parts[0])
+        return model, tuner(model, recipe).train(head, *parts, recipe, Path(folder), Progress())
 
 
 def weights(model: Any) -> dict[str, np.ndarray]:
@@ -137,12 +155,45 @@ def test_equal_seeds_train_alike(parts: tuple[Part, Part]) -> None:
 def test_every_photo_is_seen_once_a_pass_with_its_own_label(parts: tuple[Part, Part]) -> None:
     train = parts[0]
     plain = stacked(train)
+    inputs = activations.Live(None, activations.random_view(train.files, 32, "squash", (), 0))
     for epoch in (1, 2):
-        batches = list(finetune.training_batches(train, replace(RECIPE, operations=()), epoch=epoch))
-        assert [len(labels) for _, labels, _ in batches] == [8, 8, 8, 2]
-        seen = np.concatenate([np.stack(pictures) for pictures, _, _ in batches])
+        batches = list(finetune.training_batches(inputs, 26, RECIPE, epoch=epoch))
+        assert [len(chosen) for _, chosen in batches] == [8, 8, 8, 2]
+        seen = np.concatenate([rows for rows, _ in batches])
         places = [int(np.flatnonzero((plain == one).all(axis=(1, 2, 3)))[0]) for one in seen]
         assert sorted(places) == list(range(26))
-        labels = np.concatenate([labels for _, labels, _ in batches])
-        assert np.array_equal(labels, train.labels[places])
+        assert places == np.concatenate([chosen for _, chosen in batches]).tolist()
         assert places != list(range(26))
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 10, 97])
+def test_the_learning_rate_is_that_of_keras(n_steps: int) -> None:
+    n_warm_up = max(1, int(0.3 * n_steps))
+    schedule = backbones.import_keras().optimizers.schedules.CosineDecay(
+        0.5 / (n_warm_up + 1), max(1, n_steps - n_warm_up), warmup_target=0.5, warmup_steps=n_warm_up
+    )
+    for step in range(n_steps):
+        assert finetune.learning_rate(step, n_steps, 0.5) == pytest.approx(float(schedule(step)), abs=1e-6)
+
+
+def test_measuring_the_machine_changes_nothing(parts: tuple[Part, Part], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, unfreeze="last")
+    model = backbones.build("tiny")
+    head = probed(model, parts[0])
+    measured = tuner(model, recipe)
+    rates = measured.rates(8)
+    assert rates.training > 0
+    assert rates.trunk is not None
+    first = measured.train(head, *parts, recipe, tmp_path / "one", Progress())
+    second = tuner(model, recipe).train(head, *parts, recipe, tmp_path / "two", Progress())
+    assert first.history == second.history
+
+
+@pytest.mark.parametrize("operations", [("mirror", "shift"), ()])
+def test_kept_activations_train_like_live_ones(operations: tuple[str, ...], parts: tuple[Part, Part]) -> None:
+    """With a view for each pass, or no change at all, they differ by float16 alone."""
+    recipe = replace(RECIPE, unfreeze="last", operations=operations)
+    kept, live = (run(parts, replace(recipe, views=views))[1] for views in (2, 0))
+    for one, other in zip(kept.history, live.history, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=2e-3)
+    assert kept.history[1].train_loss == pytest.approx(live.history[1].train_loss, rel=2e-3)

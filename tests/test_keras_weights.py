@@ -110,7 +110,7 @@ def test_a_file_that_is_here_needs_no_network(
     here = write(tmp_path / "mine" if has_folder else cache)
     row = row_of(nowhere, checksum)
     assert keras_weights.locate(row, weights_dir=tmp_path / "mine", progress=Progress()) == here
-    assert keras_weights.is_here(row, tmp_path / "mine")
+    assert keras_weights.find(row, tmp_path / "mine") == here
 
 
 def test_the_users_folder_goes_before_the_cache(tmp_path: Path, cache: Path, nowhere: str) -> None:
@@ -156,7 +156,7 @@ def test_offline_the_error_names_the_file_the_address_and_the_folder(
     fix = "Download it where there is a network, and put it into {} as " + f"{NAME}."
     assert fail(row_of(nowhere)) == f"{problem}\n{fix.format(cache)}"
     assert fail(row_of(nowhere), tmp_path / "mine") == f"{problem}\n{fix.format(tmp_path / 'mine')}"
-    assert not keras_weights.is_here(row_of(nowhere), tmp_path / "mine")
+    assert keras_weights.find(row_of(nowhere), tmp_path / "mine") is None
     assert list(cache.iterdir()) == []
 
 
@@ -228,7 +228,7 @@ def test_nothing_here_imports_keras() -> None:
         from pathlib import Path
         from headstart import keras_weights
         from headstart.backbones import find
-        keras_weights.is_here(find("efficientnet_v2_b0"), Path("."))
+        keras_weights.find(find("efficientnet_v2_b0"), Path("."))
         print(sorted({"keras", "tensorflow"} & set(sys.modules)))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

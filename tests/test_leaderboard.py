@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from headstart import leaderboard
 from headstart.backbones import TABLE, find
 from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner
+from headstart.forecast import Forecast
 from headstart.metrics import Evaluation, PerClass
 
 SCORES = Evaluation(
@@ -53,6 +54,7 @@ def made_results(*candidates: Candidate) -> Results:
         versions={},
         seed=0,
         seconds=1.0,
+        forecast=Forecast({}, 1.0, 0.0, 500.0),
     )
 
 

@@ -4,14 +4,14 @@ from random import Random
 
 import numpy as np
 import pytest
+from conftest import audited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import dataset, splits
-from headstart.audit import Audit, audit
+from headstart.audit import Audit
 from headstart.dataset import Dataset
 from headstart.errors import HeadstartError, RunError, SettingsError, SmallClass
-from headstart.progress import Progress
 
 Row = tuple[str, int, str, int]
 """Path, label, given part, group."""
@@ -279,12 +279,12 @@ def test_fractions_are_near(sizes: list[int], seed: int, validation: float, test
 
 
 def test_the_messy_folder_cannot_be_split_until_its_single_zebra_is_left_out(shared_data: Path) -> None:
-    found = audit(dataset.load(shared_data / "messy"), progress=Progress())
+    found = audited(dataset.load(shared_data / "messy"))
     assert text_of(SmallClass, found) == (
         "Class 'zebra' (1) has too few different readable photos: train, validation and test take at "
         "least 3.\nAdd photos of it, or leave it out: --exclude zebra"
     )
-    found = audit(dataset.load(shared_data / "messy", exclude=["zebra"]), progress=Progress())
+    found = audited(dataset.load(shared_data / "messy", exclude=["zebra"]))
     split = splits.split(found, seed=0, validation=0.15, test=0.2)
     part_of = dict(zip(found.dataset.paths, split.parts.tolist(), strict=True))
     assert part_of["cat/cat_00.jpg"] == part_of["dog/copy_of_cat_00.jpg"]

@@ -87,7 +87,7 @@ def test_a_keras_file_is_found_by_keras_weights(
     row: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras_weights, "locate", lambda row, *, weights_dir, progress: weights_dir / row.name)
-    monkeypatch.setattr(keras_weights, "is_here", lambda row, weights_dir: True)
+    monkeypatch.setattr(keras_weights, "find", lambda row, weights_dir: weights_dir / row.name)
     keras_row = dataclasses.replace(row, weights=KerasFile("net.h5", "address", "0" * 64))
     assert locate(keras_row, tmp_path, Progress()) == tmp_path / "a_net"
     assert is_here(keras_row, tmp_path)

@@ -9,10 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import pixels
+from headstart import pixels, records
 from headstart.dataset import Dataset, SetAside, picture_extensions
 from headstart.errors import UnreadableImage
 from headstart.progress import Progress
+from headstart.store import Kind, Store
+
+KIND: Kind = "checks"
+"""What the findings of single files are called in the store."""
+
+CHUNK = 8
+"""Files that a thread holds at once."""
 
 KINDS = ("unreadable", "conflict", "leak", "duplicate", "small_class", "empty_class", "wrong_type")
 """What a finding can be, gravest first."""
@@ -63,22 +70,23 @@ class _Check:
     reason: str = ""
 
 
-def audit(dataset: Dataset, *, progress: Progress) -> Audit:
-    """Read and decode each photo once, in threads, and say what is amiss with them.
+def audit(dataset: Dataset, *, store: Store, progress: Progress) -> Audit:
+    """Read each photo, decode those not decoded before, in threads, and say what is amiss with them.
 
     Memory does not grow with the size of the photos. A photo that cannot be decoded goes to quarantine;
     it is never replaced, and nothing on disk is changed.
 
     Args:
         dataset: Photos as listed.
+        store: Where what was found of a photo's bytes is kept.
         progress: Told of each photo.
     """
     checks = []
     with progress.stage("Checking photos", len(dataset)) as advance:
-        files = (os.fspath(dataset.file(index)) for index in range(len(dataset)))
-        for check in pixels.map_in_order(_check, files):
-            checks.append(check)
-            advance()
+        files = [os.fspath(dataset.file(index)) for index in range(len(dataset))]
+        for found in pixels.map_in_order(lambda chunk: _check(chunk, store), pixels.batches(files, CHUNK)):
+            checks += found
+            advance(len(found))
     kept = [index for index, check in enumerate(checks) if not check.reason]
     readable = dataset.take(kept)
     groups = _number([checks[index].digest for index in kept])
@@ -131,13 +139,41 @@ def free_groups(dataset: Dataset, groups: NDArray[np.int32]) -> list[list[list[i
     return free
 
 
-def _check(file: str) -> _Check:
+def _check(files: Sequence[str], store: Store) -> list[_Check]:
+    """Return what each file is; those whose bytes were decoded before are only read."""
+    contents = [_read(file) for file in files]
+    digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]
+    kept = store.get([_key(digest) for digest in digests if digest])
+    found, new = [], []
+    for content, digest in zip(contents, digests, strict=True):
+        if isinstance(content, _Check):
+            found.append(content)
+        elif _key(digest) in kept:
+            found.append(records.from_bytes(kept[_key(digest)], _Check))
+        else:
+            found.append(_decode(content, digest))
+            new.append((_key(digest), records.to_bytes(found[-1])))
+    store.put(new, KIND)
+    return found
+
+
+def _key(digest: str) -> bytes:
+    return hashlib.sha256(f"check {pixels.PIXELS_VERSION} {digest}".encode()).digest()
+
+
+def _read(file: str) -> bytes | _Check:
     try:
-        content = pixels.read_bytes(file)
-        pixels.decode(content, at_least_px=1)  # a JPEG's data is read to its end at any size
-        return _Check(hashlib.sha256(content).hexdigest(), pixels.format_of(content))
+        return pixels.read_bytes(file)
     except UnreadableImage as error:
         return _Check(reason=error.problem)
+
+
+def _decode(content: bytes, digest: str) -> _Check:
+    try:
+        pixels.decode(content, at_least_px=1)  # a JPEG's data is read to its end at any size
+        return _Check(digest, pixels.format_of(content))
+    except UnreadableImage as error:
+        return _Check(digest, reason=error.problem)
 
 
 def _number(keys: Sequence[str]) -> NDArray[np.int32]:

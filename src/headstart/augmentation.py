@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import probe
-from headstart.features import BATCH_SIZE, batches
+from headstart.engine import Engine
 from headstart.probe import Floats, Labels
 
 Picture = NDArray[np.uint8]
@@ -114,7 +114,7 @@ class Effect:
 
 
 def check(
-    engine: Callable[[NDArray[np.uint8]], Floats],
+    engine: Engine,
     pictures: NDArray[np.uint8],
     features: Floats,
     labels: Labels,
@@ -129,7 +129,7 @@ def check(
     none, its log loss shows it.
 
     Args:
-        engine: The backbone: uint8 (B, S, S, 3) to features float32 (B, D).
+        engine: The backbone, pixels to features.
         pictures: uint8 (N, S, S, 3), training photos.
         features: float32 (N, D), theirs.
         labels: int32 (N,), theirs.
@@ -142,7 +142,7 @@ def check(
     for name, (operation, _) in OPERATIONS.items():
         random = np.random.default_rng(seed)
         views = (operation(picture, random) for picture in pictures)
-        seen = np.concatenate([engine(np.stack(batch)) for batch in batches(views, BATCH_SIZE)])
+        seen = np.stack(list(engine.stream(views)))
         effects.append(Effect(name, plain_loss, _held_out_loss(features, seen, labels, halves, l2)))
     return tuple(effects)
 

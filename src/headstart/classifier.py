@@ -2,26 +2,24 @@
 
 A saved classifier is a folder of three files, none of them pickled: `classifier.json` (class names,
 picture size, how a photo becomes square), `graph.xml` and `graph.bin` (OpenVINO, float32, which eats
-RGB in [0, 255]: scaling and softmax are inside).
+RGB in [0, 255]: scaling and softmax are inside). Where Keras runs it, `model.keras` is in their place.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import engine as engines
 from headstart import features, pixels
-from headstart.engine import Engine, save_graph
+from headstart.engine import Engine
 from headstart.errors import RunError, UnreadableImage
-from headstart.probe import Head
+from headstart.pixels import Pixels
 from headstart.progress import Progress
 from headstart.records import read_json, write_json
-
-if TYPE_CHECKING:
-    import openvino
 
 SCHEMA_VERSION = 1
 
@@ -55,11 +53,11 @@ class Prediction:
 
 
 class Classifier:
-    """Class names and a graph from pixels to probabilities."""
+    """Class names and an engine from pixels to probabilities."""
 
-    def __init__(self, record: ClassifierRecord, graph: "openvino.Model") -> None:
+    def __init__(self, record: ClassifierRecord, engine: Engine) -> None:
         self.record = record
-        self.engine = Engine(graph)
+        self.engine = engine
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -74,10 +72,12 @@ class Classifier:
         Raises:
             UnreadableImage: Names the file.
         """
+        rows = []
         with (progress or Progress()).stage(title, len(photos)) as advance:
-            return features.extract(
-                self.engine, photos, size_px=self.record.image_size_px, fit=self.record.fit, advance=advance
-            )
+            for row in features.extract(self.engine, photos, self.record.fit):
+                rows.append(row)
+                advance()
+        return np.stack(rows)
 
     def predict(self, paths: str | Path | Iterable[str | Path]) -> list[Prediction]:
         """Return one prediction per photo, in the order of `paths`; an unreadable one is told, not raised."""
@@ -85,13 +85,31 @@ class Classifier:
 
     def predict_each(self, paths: str | Path | Iterable[str | Path]) -> Iterator[Prediction]:
         """Yield the predictions of `predict` as they come."""
-        for path in [paths] if isinstance(paths, str | Path) else paths:
-            try:
-                picture = pixels.read(Path(path), self.record.image_size_px, self.record.fit)
-            except UnreadableImage as error:
-                yield Prediction(str(path), None, None, None, error.problem)
-            else:
-                yield self._prediction(str(path), self.engine(picture[None])[0])
+        waiting: deque[tuple[str, str | None]] = deque()  # paths in work, each with what is wrong with it
+
+        def readable() -> Iterator[Pixels]:
+            files = [paths] if isinstance(paths, str | Path) else paths
+            for path, picture, error in pixels.map_in_order(self._read, files):
+                waiting.append((path, error))
+                if picture is not None:
+                    yield picture
+
+        def unreadable() -> Iterator[Prediction]:
+            while waiting and waiting[0][1] is not None:
+                path, error = waiting.popleft()
+                yield Prediction(path, None, None, None, error)
+
+        for probabilities in self.engine.stream(readable()):
+            yield from unreadable()
+            yield self._prediction(waiting.popleft()[0], probabilities)
+        yield from unreadable()
+
+    def _read(self, path: str | Path) -> tuple[str, Pixels | None, str | None]:
+        """Return a path with its picture, or with why it cannot be read."""
+        try:
+            return str(path), pixels.read(Path(path), self.record.image_size_px, self.record.fit), None
+        except UnreadableImage as error:
+            return str(path), None, error.problem
 
     def _prediction(self, path: str, probabilities: NDArray[np.float32]) -> Prediction:
         best = int(probabilities.argmax())
@@ -104,7 +122,7 @@ class Classifier:
         Raises:
             DiskFull: No space is left.
         """
-        save_graph(self.engine.graph, folder / "graph.xml")
+        self.engine.save(folder)
         write_json(folder / "classifier.json", self.record)
 
 
@@ -114,8 +132,6 @@ def load(folder: Path) -> Classifier:
     Raises:
         RunError: No classifier is there, it is damaged, or another version of Headstart made it.
     """
-    import openvino
-
     if not (folder / "classifier.json").is_file():
         what = "holds no trained model" if folder.is_dir() else "is no folder"
         raise RunError(f"{folder} {what}.", "Name a run folder that `headstart compare` finished.")
@@ -126,10 +142,10 @@ def load(folder: Path) -> Classifier:
             "Train it again with this version, or use it with the version that its results.json names.",
         )
     try:
-        return Classifier(record, openvino.Core().read_model(folder / "graph.xml"))
+        return Classifier(record, engines.load(folder))
     except RuntimeError as error:
         raise RunError(
-            f"{folder} holds a damaged model: graph.xml and graph.bin cannot be read.",
+            f"{folder} holds a damaged model, which cannot be read.",
             "Copy the folder again from where it was trained, or train it again.",
         ) from error
 
@@ -141,17 +157,3 @@ def load_run(folder: Path) -> Classifier:
         RunError: No finished run is there.
     """
     return load(folder / "model" if (folder / "model").is_dir() else folder)
-
-
-def with_head(backbone: "openvino.Model", head: Head) -> "openvino.Model":
-    """Return pixels to probabilities: a backbone's graph, a linear head, a softmax.
-
-    `backbone` stays as it is, and nothing of Keras is needed.
-    """
-    import openvino
-    from openvino import opset13 as ops
-
-    whole = backbone.clone()
-    outputs = whole.output(0).get_node().input_value(0)
-    logits = ops.add(ops.matmul(outputs, head.weights, False, False), head.bias)
-    return openvino.Model([ops.softmax(logits, axis=1)], whole.get_parameters(), "classifier")

@@ -19,6 +19,7 @@ from headstart.settings import TECHNIQUES, Settings, from_toml
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
     from headstart.progress import Progress
+    from headstart.store import Usage
 
 Command = Callable[..., Any]
 
@@ -28,7 +29,7 @@ VALUES = {
     **dict.fromkeys(("seed", "epochs", "batch_size", "patience"), "N"),
     **dict.fromkeys(("validation", "test"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
-    **{"out": "RUN", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
+    **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
     "learning_rate": "RATE",
 }
 """What stands for an option's value in the help; a choice shows its choices."""
@@ -37,7 +38,7 @@ HEADINGS = {
     "What is tried": ("backbones", "techniques", "backbone", "technique"),
     "Photos": ("image_size", "fit", "class_weight", "exclude", "validation", "test"),
     "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience"),
-    "Run": ("out", "seed", "config", "weights_dir"),
+    "Run": ("out", "budget", "engine", "seed", "config", "weights_dir"),
 }
 """The options of `compare` and `train` in the order of their help; the last heading takes what is left."""
 
@@ -350,3 +351,62 @@ def pull(names: Sequence[str], weights_dir: Path | None, is_json: bool, is_quiet
             click.echo(f"{row.name}\t{path or 'needs no weights'}")
     if is_json:
         click.echo(json.dumps(files, indent=2))
+
+
+@main.group(name="cache", invoke_without_command=True, short_help="Show or remove what is kept between runs.")
+@as_json
+@click.pass_context
+def cache_group(context: click.Context, is_json: bool) -> None:
+    """Show what is kept between runs, and how much it takes; or remove it."""
+    if context.invoked_subcommand is not None:
+        return
+    from headstart import cache, leaderboard, store, wheels
+
+    folder, limit_bytes = wheels.cache_dir(), store.limit_bytes()
+    kinds = cache.summary(_progress(False))
+    if is_json:
+        rows = [dataclasses.asdict(one) for one in kinds]
+        click.echo(json.dumps({"folder": str(folder), "limit_bytes": limit_bytes, "kinds": rows}, indent=2))
+    else:
+        click.echo(leaderboard.render_cache(folder, kinds, limit_bytes), nl=False)
+
+
+@cache_group.command(short_help="Remove all of some kinds.")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@as_json
+def clear(kinds: Sequence[str], is_json: bool) -> None:
+    """Remove all there is of the named kinds, and show what was removed.
+
+    The kinds are features, checks, costs, graphs, weights and samples; when none is named, all but the
+    last two, which need a network to come back. A run that goes on meanwhile is not disturbed, unless it
+    reads photos of a sample that is cleared.
+    """
+    from headstart import cache
+
+    _echo_removed(cache.clear(kinds or cache.PRUNED, _progress(False)), is_json)
+
+
+@cache_group.command(short_help="Remove what was not used for longest.")
+@click.option("--limit", metavar="SIZE", help="Such as 500MB.  [default: HEADSTART_CACHE_LIMIT, or 10GB]")
+@as_json
+def prune(limit: str | None, is_json: bool) -> None:
+    """If features, checks, costs and graphs take more than a limit, remove those not used for longest.
+
+    They then take 90% of it, and what was removed is shown.
+    """
+    from headstart import cache, store
+
+    try:
+        limit_bytes = None if limit is None else store.parse_size(limit, "--limit")
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    _echo_removed(cache.prune(_progress(False), limit_bytes), is_json)
+
+
+def _echo_removed(removed: "Sequence[Usage]", is_json: bool) -> None:
+    from headstart import leaderboard
+
+    if is_json:
+        click.echo(json.dumps({"removed": [dataclasses.asdict(one) for one in removed]}, indent=2))
+    else:
+        click.echo("Removed:\n\n" + leaderboard.render_usage(removed), nl=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 from headstart.augmentation import Effect
 from headstart.finetune import Epoch
+from headstart.forecast import Forecast
 from headstart.metrics import Evaluation
 from headstart.settings import TECHNIQUES
 
@@ -103,6 +104,7 @@ class Results:
     versions: dict[str, str]
     seed: int
     seconds: float
+    forecast: Forecast
 
     def candidate(self, backbone: str, technique: str) -> Candidate:
         """Return that candidate; raises KeyError where there is none."""

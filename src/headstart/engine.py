@@ -1,23 +1,30 @@
-"""A Keras graph compiled for inference: OpenVINO in float32 on a CPU, kept on disk.
+"""Graphs as they run: OpenVINO in float32 on a CPU, Keras on a GPU and where OpenVINO answers otherwise.
 
-Converted from a SavedModel, because Keras's own OpenVINO export of some families is several
-times slower, and run in float32, because the default precision (bfloat16 where the processor
+OpenVINO's graphs are converted from a SavedModel, because Keras's own OpenVINO export of some families
+is several times slower, and run in float32, because the default precision (bfloat16 where the processor
 has it) gives other features (docs/design.md has the measurements).
 """
 
+import functools
 import hashlib
+import os
 import statistics
 import tempfile
 import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones
+from headstart import backbones, weights
+from headstart.backbones import import_keras
 from headstart.backbones.table import Backbone
 from headstart.errors import disk_full_named
+from headstart.pixels import Pixels, batches, core_count
 from headstart.progress import Progress
 from headstart.wheels import cache_dir
 
@@ -25,55 +32,237 @@ if TYPE_CHECKING:
     import openvino
     from keras import Model
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Part of the name of every kept graph; raised when the conversion changes what comes out."""
 
-Pixels = NDArray[np.uint8]
+GRAPH, KERAS_MODEL = "graph.xml", "model.keras"
+"""The file that a saved engine is, by its kind; a graph's weights are beside it, in a .bin."""
+
+KERAS_BATCH = 32
+
+PARITY_ERROR = 1e-3
+PARITY_COSINE = 0.9999
+"""How far OpenVINO may be from Keras: of the largest value, and in direction."""
+
 Floats = NDArray[np.float32]
 
 
-class EngineMismatch(AssertionError):
-    """A converted graph that does not answer like the graph it was made from: a defect of ours."""
+class EngineMismatch(Exception):
+    """A converted graph that does not answer like the graph it was made from."""
 
 
-class Engine:
-    """A graph compiled for this processor: pixels in, features or probabilities out."""
+class Engine(ABC):
+    """A graph as it runs: pixels in; features, probabilities or a trunk's activations out."""
 
-    def __init__(self, graph: "openvino.Model") -> None:
-        import openvino
+    @abstractmethod
+    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
+        """Yield one output per picture, uint8 RGB (S, S, 3), in their order; several are in work at once."""
 
-        self.graph = graph
-        self._compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    @abstractmethod
+    def with_head(self, head_weights: Floats, bias: Floats) -> "Engine":
+        """Return an engine that gives softmax(output @ head_weights + bias); this one stays as it is."""
 
-    def __call__(self, pixels: Pixels) -> Floats:
-        """Return float32 (B, D) for uint8 RGB pixels (B, S, S, 3)."""
-        return np.array(self._compiled(pixels)[0], dtype=np.float32)
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write it into a folder, for `load`; raises DiskFull."""
 
     @property
+    @abstractmethod
     def image_size_px(self) -> int:
         """The side of the square pictures that it eats."""
-        return int(self.graph.input(0).partial_shape[1].get_length())
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of what comes out for one picture."""
+
+    @abstractmethod
+    def answer(self, picture: Pixels) -> Floats:
+        """Return the output for one picture, as soon as it can be had."""
+
+    def __call__(self, pixels: Pixels) -> Floats:
+        """Return float32 (B, ...) for uint8 RGB pixels (B, S, S, 3)."""
+        return np.stack(list(self.stream(pixels)))
 
     def latency_ms(self, runs: int = 15) -> float:
         """Return the median milliseconds for one picture at a time on this machine."""
-        size = self.image_size_px
-        picture = np.full((1, size, size, 3), 127, np.uint8)
-        self(picture)
+        picture = np.full((self.image_size_px, self.image_size_px, 3), 127, np.uint8)
+        self.answer(picture)
         return statistics.median(_milliseconds(self, picture) for _ in range(runs))
 
 
 def _milliseconds(engine: Engine, picture: Pixels) -> float:
     start = time.perf_counter()
-    engine(picture)
+    engine.answer(picture)
     return (time.perf_counter() - start) * 1000
 
 
+class OpenVINOEngine(Engine):
+    """A graph compiled for this processor, a picture at a time on each core.
+
+    One picture's activations stay in a core's cache, those of a batch do not: on two cores two streams of
+    single pictures gave 1.6 times the images/s of batches of 32 (docs/design.md).
+    """
+
+    def __init__(self, graph: "openvino.Model") -> None:
+        self.graph = graph
+
+    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
+        """Yield one output per picture; see `Engine`."""
+        idle = deque(self._compiled("THROUGHPUT").create_infer_request() for _ in range(2 * core_count()))
+        busy: deque[Any] = deque()
+        for picture in pictures:
+            if not idle:
+                yield _output(busy[0])
+                idle.append(busy.popleft())
+            request = idle.popleft()
+            request.start_async({0: picture[None]})
+            busy.append(request)
+        while busy:
+            yield _output(busy.popleft())
+
+    def answer(self, picture: Pixels) -> Floats:
+        """Return one output, all cores at work on it."""
+        return np.array(self._compiled("LATENCY")(picture[None])[0][0], dtype=np.float32)
+
+    @functools.cache  # noqa: B019  (an engine lives as long as its graph)
+    def _compiled(self, hint: str) -> "openvino.CompiledModel":
+        import openvino
+
+        single = self.graph.clone()
+        single.reshape([1, self.image_size_px, self.image_size_px, 3])
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint}
+        if hint == "THROUGHPUT":
+            options["NUM_STREAMS"] = core_count()
+        return openvino.Core().compile_model(single, "CPU", options)
+
+    def with_head(self, head_weights: Floats, bias: Floats) -> "OpenVINOEngine":
+        """Return pixels to probabilities, with nothing of Keras needed; see `Engine`."""
+        import openvino
+        from openvino import opset13 as ops
+
+        whole = self.graph.clone()
+        outputs = whole.output(0).get_node().input_value(0)
+        logits = ops.add(ops.matmul(outputs, head_weights, False, False), bias)
+        softmax = ops.softmax(logits, axis=1)
+        return OpenVINOEngine(openvino.Model([softmax], whole.get_parameters(), "classifier"))
+
+    def save(self, folder: Path) -> None:
+        """Write graph.xml and graph.bin, in float32."""
+        save_graph(self.graph, folder / GRAPH)
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Engine`."""
+        return int(self.graph.input(0).partial_shape[1].get_length())
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
+
+
+def _output(request: Any) -> Floats:
+    request.wait()
+    return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+
+
+class KerasEngine(Engine):
+    """A Keras graph on whatever TensorFlow runs on."""
+
+    def __init__(self, model: "Model") -> None:
+        self.model = model
+
+    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
+        """Yield one output per picture; see `Engine`."""
+        for batch in batches(pictures, KERAS_BATCH):
+            yield from np.asarray(self.model.predict_on_batch(np.stack(batch).astype(np.float32)))
+
+    def answer(self, picture: Pixels) -> Floats:
+        """Return one output."""
+        return next(self.stream([picture]))
+
+    def with_head(self, head_weights: Floats, bias: Floats) -> "KerasEngine":
+        """Return pixels to probabilities; see `Engine`."""
+        keras = import_keras()
+
+        layer = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")
+        model = keras.Model(self.model.input, layer(self.model.output), name="classifier")
+        layer.set_weights([head_weights, bias])
+        return KerasEngine(model)
+
+    def save(self, folder: Path) -> None:
+        """Write model.keras."""
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.model.save(folder / KERAS_MODEL)
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Engine`."""
+        return int(self.model.input.shape[1])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(self.model.output.shape[1:])
+
+
+def choose(asked: str) -> str:
+    """Return "openvino" or "keras": what was asked for; of "auto", Keras if TensorFlow sees a GPU.
+
+    Example:
+        >>> choose("keras")
+        'keras'
+    """
+    if asked != "auto":
+        return asked
+    return "keras" if _has_gpu() else "openvino"
+
+
+def _has_gpu() -> bool:
+    # The driver is looked for first: to ask TensorFlow means to import it, for seconds.
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return False
+    import_keras()
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))
+
+
+def backbone_key(row: Backbone, image_size_px: int, kind: str, weights_dir: Path | None) -> str:
+    """Return 16 hexadecimal digits that stand for all that decides what a backbone makes of pixels."""
+    import openvino
+
+    decided_by = (
+        GRAPH_VERSION,
+        kind,
+        row,
+        weights.fingerprint(row, weights_dir),
+        image_size_px,
+        openvino.__version__,
+    )
+    return hashlib.sha256(repr(decided_by).encode()).hexdigest()[:16]
+
+
 def open_backbone(
-    row: Backbone, image_size_px: int, *, weights_dir: Path | None, progress: Progress
-) -> "openvino.Model":
-    """Return the graph of a backbone with its ImageNet weights, from disk where it was kept before.
+    row: Backbone,
+    examples: Pixels,
+    *,
+    asked: str = "auto",
+    weights_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Engine:
+    """Return a backbone with its ImageNet weights, from disk where its graph was kept before.
 
     The first time, TensorFlow is loaded and the graph converted, which takes some ten seconds.
+
+    Args:
+        row: Of the table of backbones.
+        examples: uint8 (B, S, S, 3), photos to compare OpenVINO with Keras on; S is what it will eat.
+        asked: "auto", "openvino" or "keras"; see `choose`.
+        weights_dir: Folder to look for weight files in first.
+        progress: Told what is prepared, and of a graph that is refused.
 
     Raises:
         WeightsError: The weights are neither here nor to be had, or not the expected ones.
@@ -81,66 +270,82 @@ def open_backbone(
     """
     import openvino
 
-    path = _kept_path(row, image_size_px)
-    if not path.exists():
-        progress.remark(f"Preparing {row.name} for this processor, once.")
-        model = backbones.build(
-            row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress
-        )
-        save_graph(convert(model), path)
-    return openvino.Core().read_model(path)
+    progress = progress or Progress()
+    image_size_px, kind = examples.shape[1], choose(asked)
+    path = kept_path(row, image_size_px, weights_dir)
+    if kind == "openvino" and path.exists():
+        os.utime(path)  # `headstart cache prune` takes away what was not used for longest
+        return OpenVINOEngine(openvino.Core().read_model(path))
+    progress.remark(f"Preparing {row.name} for this processor, once.")
+    model = backbones.build(row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress)
+    engine = prepare(model, examples, kind, progress)
+    if isinstance(engine, OpenVINOEngine):
+        save_graph(engine.graph, kept_path(row, image_size_px, weights_dir))
+    return engine
 
 
-def _kept_path(row: Backbone, image_size_px: int) -> Path:
-    """Name the file after all that decides what is in it."""
-    import openvino
-
-    decided_by = (GRAPH_VERSION, row, image_size_px, openvino.__version__)
-    key = hashlib.sha256(repr(decided_by).encode()).hexdigest()[:16]
+def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None) -> Path:
+    """Return where the converted graph of a backbone is, or will be."""
+    key = backbone_key(row, image_size_px, "openvino", weights_dir)
     return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}.xml"
 
 
+def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> Engine:
+    """Return a Keras graph as an engine of a kind; Keras, with a remark, where OpenVINO answers otherwise.
+
+    Args:
+        model: Eats float32 (B, S, S, 3) in [0, 255].
+        examples: uint8 (B, S, S, 3), photos.
+        kind: "openvino" or "keras".
+        progress: Told of a graph that is refused.
+    """
+    if kind == "keras":
+        return KerasEngine(model)
+    try:
+        engine = OpenVINOEngine(convert(model))
+        check_parity(model, engine, examples)
+    except EngineMismatch as error:
+        progress.remark(f"{error}. Keras is used for it instead, which is several times slower.")
+        return KerasEngine(model)
+    return engine
+
+
 def convert(model: "Model") -> "openvino.Model":
-    """Return a Keras graph as an OpenVINO one that eats uint8 pixels, checked against Keras.
+    """Return a Keras graph as an OpenVINO one that eats uint8 pixels.
 
     Raises:
-        EngineMismatch: The two give other numbers for the same pixels.
+        EngineMismatch: OpenVINO does not know an operation in it.
     """
     import openvino
+    from openvino.frontend import OpConversionFailure
     from openvino.preprocess import PrePostProcessor
 
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False)
-        steps = PrePostProcessor(openvino.convert_model(folder))
+        try:
+            steps = PrePostProcessor(openvino.convert_model(folder))
+        except OpConversionFailure as error:
+            raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it") from error
     steps.input().tensor().set_element_type(openvino.Type.u8)
-    graph = steps.build()
-    check_parity(model, Engine(graph))
-    return graph
+    return steps.build()
 
 
-def check_parity(model: "Model", engine: Engine, pixels: Pixels | None = None) -> None:
-    """Compare an engine with the Keras graph it was made from, on photos or on made ones.
+def check_parity(model: "Model", engine: Engine, examples: Pixels) -> None:
+    """Compare an engine with the Keras graph it was made from, on photos.
 
     Raises:
-        EngineMismatch: A value is off by more than 1e-3 of the largest, or a cosine is under 0.9999.
+        EngineMismatch: A value is off by more than `PARITY_ERROR` of the largest, or a cosine is under
+            `PARITY_COSINE`.
     """
-    pixels = _made_photos(engine.image_size_px) if pixels is None else pixels
-    expected = np.asarray(model(pixels.astype(np.float32), training=False))
-    expected, received = expected.reshape(len(pixels), -1), engine(pixels).reshape(len(pixels), -1)
+    expected = np.asarray(model(examples.astype(np.float32), training=False)).reshape(len(examples), -1)
+    received = engine(examples).reshape(len(examples), -1)
     error = float(np.abs(expected - received).max() / np.abs(expected).max())
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(received, axis=1)
     cosine = float(((expected * received).sum(axis=1) / np.maximum(norms, 1e-12)).min())
-    if error > 1e-3 or cosine < 0.9999:
+    if not (error <= PARITY_ERROR and cosine >= PARITY_COSINE):
         raise EngineMismatch(
             f"{model.name}: OpenVINO and Keras differ, relative error {error:.2g}, cosine {cosine:.6f}"
         )
-
-
-def _made_photos(size_px: int) -> Pixels:
-    """Return 4 pictures of smooth blotches: noise would hardly excite a backbone."""
-    blotches = np.random.default_rng(0).random((4, 8, 8, 3))
-    repeated = blotches.repeat(-(-size_px // 8), axis=1).repeat(-(-size_px // 8), axis=2)
-    return (repeated[:, :size_px, :size_px] * 255).astype(np.uint8)
 
 
 def save_graph(graph: "openvino.Model", path: Path) -> None:
@@ -163,3 +368,19 @@ def save_graph(graph: "openvino.Model", path: Path) -> None:
                 raise
             temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
             temporary.replace(path)
+
+
+def load(folder: Path) -> Engine:
+    """Read the engine that `Engine.save` wrote into a folder; TensorFlow is imported only for a Keras one.
+
+    Raises:
+        RuntimeError: It is damaged.
+    """
+    import openvino
+
+    if (folder / KERAS_MODEL).exists():
+        try:
+            return KerasEngine(import_keras().saving.load_model(folder / KERAS_MODEL, safe_mode=True))
+        except (ValueError, OSError) as error:
+            raise RuntimeError(str(error)) from error
+    return OpenVINOEngine(openvino.Core().read_model(folder / GRAPH))

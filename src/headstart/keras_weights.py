@@ -54,10 +54,11 @@ def locate(row: Backbone, *, weights_dir: Path | None, progress: Progress) -> Pa
     return target
 
 
-def is_here(row: Backbone, weights_dir: Path | None) -> bool:
-    """Say whether the weight file is in `weights_dir` or in Keras's cache. Does not read it."""
+def find(row: Backbone, weights_dir: Path | None) -> Path | None:
+    """Return the weight file in `weights_dir` or in Keras's cache, unread; None where there is none."""
     folders = [*([weights_dir] if weights_dir else []), *_cache_dirs()]
-    return any((folder / _source(row).name).is_file() for folder in folders)
+    files = (folder / _source(row).name for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _source(row: Backbone) -> KerasFile:

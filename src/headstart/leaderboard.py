@@ -1,10 +1,12 @@
 """Results as tables on a terminal."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from headstart.backbones.table import Backbone
 from headstart.comparison import Candidate, Results
 from headstart.metrics import Evaluation
+from headstart.store import Usage
 
 Cells = Sequence[str]
 
@@ -16,6 +18,12 @@ BACKBONES_NOTE = """\
 pixels: side of the picture it is fed; features: numbers it makes of one
 top-1: published accuracy on ImageNet
 Weights to pull come on first use, or now by `headstart weights pull NAME`."""
+
+
+CACHE_NOTE = """\
+Features, checks, costs and graphs may take {limit} together; beyond that, those
+not used for longest go. HEADSTART_CACHE_LIMIT sets another limit. Weights and
+samples need a network to come back: `headstart cache clear weights samples`."""
 
 
 def render(results: Results) -> str:
@@ -88,6 +96,29 @@ def render_backbones(rows: Iterable[tuple[Backbone, bool]]) -> str:
         for row, is_here in rows
     ]
     return f"{_table(header, cells)}\n{BACKBONES_NOTE}\n"
+
+
+def render_cache(folder: Path, usages: Iterable[Usage], limit_bytes: int) -> str:
+    """Return what the cache folder holds, kind by kind."""
+    note = CACHE_NOTE.format(limit=_size(limit_bytes))
+    return f"{folder}\n\n{render_usage(usages)}\n{note}\n"
+
+
+def render_usage(usages: Iterable[Usage]) -> str:
+    """Return a table of kinds with how many there are, or were, and what they take."""
+    cells = [(one.kind, f"{one.n_items:,}", _size(one.size_bytes)) for one in usages]
+    return _table(("kind", "items", "size"), cells)
+
+
+def _size(n_bytes: int) -> str:
+    """Return a size in decimal units.
+
+    Example:
+        >>> _size(999), _size(27_340_000), _size(10_000_000_000)
+        ('999 B', '27.3 MB', '10.0 GB')
+    """
+    power = min((len(str(n_bytes)) - 1) // 3, 4)
+    return f"{n_bytes / 1000**power:,.1f} {'kMGT'[power - 1]}B" if power else f"{n_bytes} B"
 
 
 def _table(header: Cells, rows: Sequence[Cells]) -> str:

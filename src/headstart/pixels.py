@@ -174,7 +174,7 @@ def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
 ) -> Iterator[Result]:
     """Yield `function` of each item, in order, computed in threads at most `LOOK_AHEAD` items ahead."""
-    pool = ThreadPoolExecutor(workers or _core_count(), "headstart-pixels")
+    pool = ThreadPoolExecutor(workers or core_count(), "headstart-pixels")
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -185,6 +185,30 @@ def map_in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one shorter.
+
+    Example:
+        >>> list(batches("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    with suppress(AttributeError):  # absent on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def common_side(paths: Sequence[Path]) -> int | None:
@@ -214,12 +238,6 @@ def format_of(content: bytes) -> str:
             return {"MPO": "JPEG", "DIB": "BMP"}.get(str(picture.format), str(picture.format))
     except Exception as error:
         raise UnreadableImage(_reason(content, error), _FIX) from error
-
-
-def _core_count() -> int:
-    with suppress(AttributeError):  # absent on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _decode(content: bytes, at_least_px: int) -> Pixels:

@@ -48,6 +48,16 @@ def to_json(record: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
+def to_bytes(record: object) -> bytes:
+    """Return a dataclass as compact JSON."""
+    return msgspec.json.encode(record)
+
+
+def from_bytes(content: bytes, kind: type[Record]) -> Record:
+    """Read what `to_bytes` gave; raises msgspec.DecodeError where it is something else."""
+    return msgspec.json.decode(content, type=kind)
+
+
 def write_json(path: Path, record: object) -> None:
     """Write a dataclass to a JSON file, atomically."""
     write_bytes(path, to_json(record))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ TECHNIQUES = ("features", "finetune")
 FITS = ("squash", "crop", "pad")
 AUGMENTS = ("auto", "none", "light", "full")
 CLASS_WEIGHTS = ("auto", "none", "balanced")
+ENGINES = ("auto", "openvino", "keras")
 UNFREEZE_WORDS = ("auto", "last", "half", "all")
+DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?")
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
@@ -78,6 +81,12 @@ class Settings:
     batch_size: int = option(32, "Photos to a training step.", minimum=1)
     learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
     patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)
+    engine: str = option(
+        "auto", "What runs the networks: auto takes keras on a GPU, else openvino.", choices=ENGINES
+    )
+    budget: str | None = option(
+        None, "Time that it may take, such as 90s, 10m or 1h30m; less is tried to keep it."
+    )
     weights_dir: str | None = option(None, "Folder with weight files under the names that Keras uses.")
 
     def __post_init__(self) -> None:
@@ -91,6 +100,24 @@ class Settings:
                 f"unfreeze is {self.unfreeze!r}.",
                 "Choose one of auto, last, half, all, or a number of layers.",
             )
+        if self.budget is not None and not self.budget_seconds:
+            raise SettingsError(f"budget is {self.budget!r}.", "Give a time such as 90s, 10m or 1h30m.")
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds, 0 of what is no time; None without one.
+
+        Example:
+            >>> Settings(data="photos", budget="1h30m").budget_seconds
+            5400.0
+        """
+        if self.budget is None:
+            return None
+        found = DURATION.fullmatch(self.budget)
+        if found is None:
+            return 0.0
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds
 
 
 def _check(known: "dataclasses.Field[Any]", value: Any) -> None:

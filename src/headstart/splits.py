@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from headstart import records
 from headstart.audit import Audit, free_groups, missing_parts
-from headstart.dataset import Dataset
 from headstart.errors import RunError, SettingsError, SmallClass
 
 PARTS = ("train", "validation", "test")
@@ -42,25 +41,33 @@ class Part:
     Attributes:
         paths: N paths, relative to the dataset's root.
         files: The same N, absolute.
+        digests: The SHA-256 of each file's bytes, in hexadecimal.
         labels: int32 (N,), indices into the class names.
         sample_weights: float32 (N,), mean 1: how much each photo counts in training.
     """
 
     paths: tuple[str, ...]
     files: tuple[Path, ...]
+    digests: tuple[str, ...]
     labels: NDArray[np.int32]
     sample_weights: NDArray[np.float32]
 
 
-def take_part(dataset: Dataset, split: Split, name: str, *, is_balanced: bool) -> Part:
+def take_part(audit: Audit, split: Split, name: str, *, is_balanced: bool) -> Part:
     """Return one part; when `is_balanced`, each class counts alike in it, however many photos it has."""
-    chosen = dataset.take(split.indices(name))
+    indices = split.indices(name)
+    chosen = audit.dataset.take(indices)
     weights = np.ones(len(chosen))
     if is_balanced:
         counts = np.bincount(chosen.labels, minlength=len(chosen.class_names))
         weights = len(chosen) / (np.count_nonzero(counts) * counts[chosen.labels])
-    files = tuple(chosen.file(index) for index in range(len(chosen)))
-    return Part(chosen.paths, files, chosen.labels, weights.astype(np.float32))
+    return Part(
+        paths=chosen.paths,
+        files=tuple(chosen.file(index) for index in range(len(chosen))),
+        digests=tuple(audit.digests[index] for index in indices),
+        labels=chosen.labels,
+        sample_weights=weights.astype(np.float32),
+    )
 
 
 def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:

@@ -40,7 +40,22 @@ def is_here(row: Backbone, weights_dir: Path | None) -> bool:
         case WheelFile() as source:
             return any(folder.joinpath(_file_name(source)).is_file() for folder in _folders(weights_dir))
         case KerasFile():
-            return keras_weights.is_here(row, weights_dir)
+            return keras_weights.find(row, weights_dir) is not None
+
+
+def fingerprint(row: Backbone, weights_dir: Path | None) -> str:
+    """Return the checksum of a row's weight file; "" for a row that has none, or none known and no file here.
+
+    Where the table has none, the file that is here is read.
+    """
+    match row.weights:
+        case None:
+            return ""
+        case WheelFile() as source:
+            return source.sha256
+        case KerasFile() as source:
+            path = None if source.checksum else keras_weights.find(row, weights_dir)
+            return source.checksum if path is None else wheels.sha256_of(path)
 
 
 def _file_name(source: WheelFile) -> str:

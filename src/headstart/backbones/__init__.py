@@ -7,6 +7,9 @@ Every graph is flat and functional: input `pixels`, float32 (batch, S, S, 3), RG
 import difflib
 import importlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -137,7 +140,8 @@ def import_keras() -> ModuleType:
     # faults and 1.3 times the speed when MobileNetV2 is trained.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     try:
-        importlib.import_module("tensorflow")
+        with _hushed():
+            importlib.import_module("tensorflow")
         keras = importlib.import_module("keras")
     except ImportError as error:
         raise MissingPackage(
@@ -151,3 +155,20 @@ def import_keras() -> ModuleType:
         )
     keras.config.set_image_data_format("channels_last")
     return keras
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Drop what is written to stderr: TensorFlow's log level does not count yet while it is imported."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

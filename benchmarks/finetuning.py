@@ -1,0 +1,65 @@
+"""Fine-tuning on activations that are kept, in one or two views, against live ones: rate and accuracy.
+
+python benchmarks/finetuning.py ../shared/data
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import measured
+
+from headstart import experiment, run, trial
+from headstart.progress import Console
+from headstart.settings import Settings
+from headstart.store import Store
+
+BACKBONE = "mobilenet_v2"
+SEEDS = (0, 1, 2)
+VARIANTS = {"live": 0, "one view": 1, "two views": 2}
+
+
+def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]:
+    """Fine-tune with the default settings but for the views; return accuracies and seconds."""
+    trial.VIEWS = views
+    settings = Settings(data=str(photos), backbones=(BACKBONE,), techniques=("finetune",), seed=seed)
+    console = Console()
+    with run.claim(folder, settings) as claimed, Store(console) as store:
+        data = experiment.prepare(settings, claimed, store, console)
+        opened = experiment.open_trial(
+            experiment.backbones.find(BACKBONE), data, settings, claimed, store, console
+        )
+        assert opened.head
+        start = time.perf_counter()
+        tuned = opened.finetuned(settings.epochs)
+        seconds = time.perf_counter() - start
+        test = data.parts["test"]
+        accuracy = float((tuned.answer(test).argmax(axis=1) == test.labels).mean())
+    return {
+        "validation_accuracy": tuned.candidate.validation.accuracy,
+        "test_accuracy": accuracy,
+        "seconds": seconds,
+        "images_per_s": settings.epochs * len(data.parts["train"].files) / opened.seconds["finetune"],
+    }
+
+
+def main() -> None:
+    """Measure all, by turns, print and keep the figures."""
+    photos = measured.photos_folder(__doc__) / "clothing"
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in SEEDS:
+            for name, views in VARIANTS.items():
+                runs[name].append(train(photos, Path(folder) / f"{name} {seed}", seed, views))
+                print(name, seed, runs[name][-1], flush=True)
+    figures: dict[str, Any] = {
+        name: {key: statistics.mean(one[key] for one in own) for key in own[0]} | {"runs": own}
+        for name, own in runs.items()
+    }
+    measured.keep("finetuning", {"backbone": BACKBONE, "seeds": SEEDS, "variants": figures})
+
+
+if __name__ == "__main__":
+    main()

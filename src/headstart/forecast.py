@@ -1,0 +1,191 @@
+"""What a comparison will cost: seconds by stage, disk and memory, from what this machine was seen to do."""
+
+import dataclasses
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from headstart import records
+from headstart.pixels import core_count
+from headstart.store import Kind, Store
+
+KIND: Kind = "costs"
+"""What measured costs are called in the store."""
+
+PROBE_S_PER_VALUE = 1e-7
+"""Seconds to fit the probe per photo and feature: about a second for 5,000 x 1,280 (docs/performance.md)."""
+
+CHECKED_VIEWS = 4
+BASE_MB = 450
+TRAINING_MB = 1500
+"""Memory of Python with OpenVINO, and what TensorFlow takes on top to fine-tune in batches of 32."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one backbone costs on this machine, in seconds; None is what was not measured.
+
+    Attributes:
+        prepare: To open it.
+        photo: To decode a photo and send it through the compiled backbone.
+        build: To make it ready for fine-tuning.
+        trunk: To decode a photo and send it through the frozen trunk.
+        train: To train on a photo whose activations are there.
+        convert: To turn the fine-tuned graph into what is handed over.
+        latency_ms: Milliseconds for one picture at a time.
+        trunk_bytes: What the frozen trunk makes of a photo takes so many bytes on disk.
+    """
+
+    prepare: float | None = None
+    photo: float | None = None
+    build: float | None = None
+    trunk: float | None = None
+    train: float | None = None
+    convert: float | None = None
+    latency_ms: float | None = None
+    trunk_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do with one backbone.
+
+    Attributes:
+        n_train: Photos to train on.
+        n_validation: Photos to choose by.
+        n_test: Photos to measure on.
+        n_kept: Photos of train and validation whose features are kept from before.
+        n_test_kept: The same of the test part.
+        feature_size: D.
+        n_checked: Photos whose views are checked for augmentation.
+        views: Random views of a photo that the trunk is asked about; 0: in each pass anew.
+        epochs: Passes.
+        is_built: Whether it is ready for fine-tuning already.
+    """
+
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_kept: int
+    n_test_kept: int
+    feature_size: int
+    n_checked: int
+    views: int
+    epochs: int
+    is_built: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run was said to cost before it started, and what it did cost.
+
+    Attributes:
+        stages: Seconds by backbone and stage, such as "mobilenet_v2 finetune".
+        seconds: Their sum.
+        disk_mb: What it adds to the disk, 10^6 bytes: the cache, and the run while it works.
+        memory_mb: The most memory at a time.
+        actual_seconds: What it took; None before the end.
+        actual_memory_mb: The same of memory; None where the system does not tell.
+        budget_seconds: The time it was to fit into; None without one.
+        left_out: What was not tried for lack of time, in words.
+    """
+
+    stages: dict[str, float]
+    seconds: float
+    disk_mb: float
+    memory_mb: float
+    actual_seconds: float | None = None
+    actual_memory_mb: float | None = None
+    budget_seconds: float | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def features_stages(costs: Costs, work: Work) -> dict[str, float]:
+    """Return the seconds of feature extraction, of the probe, and of measuring it on the test part."""
+    n_photos = work.n_train + work.n_validation
+    photo = costs.photo or 0.0
+    return {
+        "features": (n_photos - work.n_kept) * photo,
+        "probe": 2 * n_photos * work.feature_size * PROBE_S_PER_VALUE,
+        "test": (work.n_test - work.n_test_kept) * photo,
+    }
+
+
+def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
+    """Return the seconds of fine-tuning, the probe that it starts from not counted."""
+    photo, trunk, train = costs.photo or 0.0, costs.trunk or 0.0, costs.train or 0.0
+    n_trunk = work.n_train * (work.views or work.epochs)
+    n_trunk += work.n_validation * (1 if work.views else work.epochs + 1)
+    # Forward alone is about a third of forward and backward.
+    n_forward = work.n_validation * (work.epochs + 1)
+    return {
+        "augmentation": work.n_checked * CHECKED_VIEWS * photo,
+        "finetune": (0.0 if work.is_built else costs.build or 0.0)
+        + n_trunk * trunk
+        + (work.n_train * work.epochs + n_forward / 3) * train,
+        "convert": (costs.convert or 0.0) + work.n_validation * photo,
+        "test of the fine-tuned": work.n_test * photo,
+    }
+
+
+def disk_mb(costs: Costs, work: Work, *, has_finetune: bool) -> float:
+    """Return what is added to the disk, 10^6 bytes: features for good, a trunk's activations for a while."""
+    n_new = work.n_train + work.n_validation + work.n_test - work.n_kept - work.n_test_kept
+    kept = n_new * work.feature_size * 4
+    passing = (work.n_train * work.views + work.n_validation) * (costs.trunk_bytes or 0.0)
+    return (kept + (passing if has_finetune else 0.0)) / 1e6
+
+
+def memory_mb(works: Iterable[Work], *, has_finetune: bool) -> float:
+    """Return the most memory at a time, 10^6 bytes: the features of one backbone are there twice."""
+    features = max((one.n_train + one.n_validation) * one.feature_size * 4 * 2 / 1e6 for one in works)
+    return BASE_MB + features + (TRAINING_MB if has_finetune else 0.0)
+
+
+def remember(store: Store, key: str, costs: Costs) -> None:
+    """Keep what was measured of a backbone on this machine; what was not measured now stays as it was."""
+    known = {name: value for name, value in dataclasses.asdict(costs).items() if value is not None}
+    merged = dataclasses.replace(recall(store, key), **known)
+    store.put([(_key(key), records.to_bytes(merged))], KIND)
+
+
+def recall(store: Store, key: str) -> Costs:
+    """Return what was measured of a backbone on this machine before."""
+    kept = store.get([_key(key)])
+    return records.from_bytes(kept[_key(key)], Costs) if kept else Costs()
+
+
+def _key(key: str) -> bytes:
+    machine = (platform.node(), platform.machine(), platform.processor(), core_count())
+    return hashlib.sha256(repr((machine, key)).encode()).digest()
+
+
+def total(stages: Mapping[str, float]) -> float:
+    """Return the sum of the seconds of all stages."""
+    return sum(stages.values())
+
+
+def peak_memory_mb() -> float | None:
+    """Return the most memory that this process has had, 10^6 bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    Example:
+        >>> in_words(8), in_words(95), in_words(5400)
+        ('8 s', '1 min 35 s', '1 h 30 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
