@@ -131,12 +131,28 @@ def test_the_best_pass_is_what_is_left_and_no_worse_than_the_probe(
 ) -> None:
     _, tuned = run(parts, replace(RECIPE, learning_rate=learning_rate, epochs=3, patience=3))
     probabilities = tuned.model.predict_on_batch(stacked(parts[1]))
+    loss = probe.log_loss(probabilities, parts[1].labels)
+    accuracy = (probabilities.argmax(axis=1) == parts[1].labels).mean()
     best = tuned.history[tuned.best]
-    assert (probabilities.argmax(axis=1) == parts[1].labels).mean() == best.validation_accuracy
-    assert probe.log_loss(probabilities, parts[1].labels) == pytest.approx(best.validation_loss, rel=1e-4)
+    # With the weights of that pass, or others on the way to it that are better.
+    assert (accuracy, -loss) >= (best.validation_accuracy, -best.validation_loss * (1 + 1e-4))
     assert best.validation_accuracy >= tuned.history[0].validation_accuracy
+    if tuned.mix in (0, 1):
+        assert loss == pytest.approx(best.validation_loss, rel=1e-4)
     if learning_rate > 1:  # which ruins the network: the probe is what must be left
-        assert tuned.best == 0
+        assert (tuned.best, tuned.mix) == (0, 0)
+
+
+def test_weights_on_the_way_to_a_pass_that_overshoots_are_better(parts: tuple[Part, Part]) -> None:
+    """At this rate the second pass goes too far in the right direction."""
+    backbone, tuned = run(parts, replace(RECIPE, learning_rate=2e-2, unfreeze="last"))
+    assert tuned.best > 0
+    assert tuned.mix in finetune.MIXES
+    start = weights(tail.divide(backbone, "block_3_conv", "last").whole)
+    probabilities = tuned.model.predict_on_batch(stacked(parts[1]))
+    assert probe.log_loss(probabilities, parts[1].labels) < tuned.history[tuned.best].validation_loss
+    moved = weights(tuned.model)
+    assert not np.array_equal(moved["block_3_conv/kernel"], start["block_3_conv/kernel"])
 
 
 def test_it_stops_when_validation_no_longer_gets_better(parts: tuple[Part, Part]) -> None:

@@ -47,8 +47,8 @@ def test_features_cost_what_is_not_kept() -> None:
 def test_fine_tuning_costs_its_views_its_steps_and_its_conversion() -> None:
     stages = forecast.finetune_stages(COSTS, WORK)
     assert stages["augmentation"] == pytest.approx(200 * 4 * 0.01)
-    # 2 views of 1,000 photos and one of 200; 2 passes, and three times forward alone.
-    expected = 8.0 + 2200 * 0.004 + (2000 + 3 * 200 / 3) * 0.02
+    # 2 views of 1,000 photos and one of 200; 2 passes; forward alone before and after them and for 3 mixes.
+    expected = 8.0 + 2200 * 0.004 + (2000 + 6 * 200 / 3) * 0.02
     assert stages["finetune"] == pytest.approx(expected)
     assert stages["convert"] == pytest.approx(6.0 + 200 * 0.01)
     assert stages["test of the fine-tuned"] == pytest.approx(300 * 0.01)
@@ -59,7 +59,7 @@ def test_fine_tuning_costs_its_views_its_steps_and_its_conversion() -> None:
 def test_live_activations_are_computed_in_each_pass() -> None:
     live = forecast.finetune_stages(COSTS, replace(WORK, views=0, epochs=3))
     kept = forecast.finetune_stages(COSTS, replace(WORK, views=1, epochs=3))
-    # 3 passes of 1,000 instead of one, and 4 measurements of 200 instead of one.
+    # 3 passes of 1,000 photos through the trunk instead of one, and 4 of 200 instead of one.
     assert live["finetune"] - kept["finetune"] == pytest.approx((2 * 1000 + 3 * 200) * 0.004)
 
 

@@ -80,7 +80,7 @@ def test_without_a_budget_all_is_tried_in_the_order_asked_for() -> None:
     assert [trial.row.name for trial in plan.trials] == ["a", "b", "c"]
     assert tuned(plan) == [("a", 2), ("b", 2), ("c", 2)]
     assert plan.forecast.seconds == pytest.approx(11 + 41 + 21 + 200 + 200 + 600, abs=1)
-    assert said.lines == ["Forecast: 17 min 53 s in all; 0 MB of disk, 2.0 GB of memory."]
+    assert said.lines == ["Forecast: 17 min 53 s in all; 0 MB of disk, 2.7 GB of memory."]
     assert plan.with_actual().left_out == ()
 
 

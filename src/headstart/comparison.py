@@ -46,7 +46,8 @@ class Training:
         operations: Augmentation used.
         effects: What augmentation was checked for, with `augment="auto"`.
         history: The probe (epoch 0) and each pass.
-        best_epoch: The pass whose weights it has.
+        best_epoch: The pass that its weights come from; 0 is the probe.
+        mix: Its weights are so much of the way from the probe's to those of that pass.
     """
 
     image_size_px: int
@@ -56,6 +57,7 @@ class Training:
     effects: tuple[Effect, ...] = ()
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
+    mix: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from headstart import records
+from headstart.finetune import MIXES
 from headstart.pixels import core_count
 from headstart.store import Kind, Store
 
@@ -18,7 +20,7 @@ PROBE_S_PER_VALUE = 1e-7
 
 CHECKED_VIEWS = 4
 BASE_MB = 450
-TRAINING_MB = 1500
+TRAINING_MB = 2200
 """Memory of Python with OpenVINO, and what TensorFlow takes on top to fine-tune in batches of 32."""
 
 
@@ -118,7 +120,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     n_trunk = work.n_train * (work.views or work.epochs)
     n_trunk += work.n_validation * (1 if work.views else work.epochs + 1)
     # Forward alone is about a third of forward and backward.
-    n_forward = work.n_validation * (work.epochs + 1)
+    n_forward = work.n_validation * (work.epochs + 1 + len(MIXES))
     return {
         "augmentation": work.n_checked * CHECKED_VIEWS * photo,
         "finetune": (0.0 if work.is_built else costs.build or 0.0)
@@ -168,6 +170,11 @@ def total(stages: Mapping[str, float]) -> float:
 
 def peak_memory_mb() -> float | None:
     """Return the most memory that this process has had, 10^6 bytes; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `getrusage`: on Linux its figure begins with that of the process that started this one.
+        (line,) = (one for one in status.read_text().splitlines() if one.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows

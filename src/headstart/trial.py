@@ -236,6 +236,7 @@ class Trial:
                 np.concatenate([self.train.labels, self.validation.labels]),
                 np.concatenate([self.train.sample_weights, self.validation.sample_weights]),
                 self.head.l2,
+                start=self.head,
             )
 
         def answer(part: Part) -> Floats:
@@ -295,6 +296,7 @@ class Trial:
             effects=effects,
             history=tuned.history,
             best_epoch=tuned.best,
+            mix=tuned.mix,
         )
         model = Classifier(self._record("finetune"), whole)
         title = f"{self.row.name} fine-tuned validation"
