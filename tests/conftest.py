@@ -13,8 +13,14 @@ import pytest
 from PIL import Image
 
 from headstart.audit import Audit, audit
+from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
+from headstart.comparison import Measured, measured
 from headstart.dataset import Dataset
+from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw
+from headstart.learning_curve import Prediction as LearningCurvePrediction
+from headstart.metrics import Evaluation
 from headstart.progress import Progress
+from headstart.significance import Interval, Intervals
 from headstart.store import Store
 from headstart.wheels import cache_dir
 
@@ -45,6 +51,40 @@ def audited(listed: Dataset, progress: Progress | None = None) -> Audit:
     """What `headstart.audit.audit` finds, with the tests' own store."""
     with Store(Progress()) as store:
         return audit(listed, store=store, progress=progress or Progress())
+
+
+CALIBRATION = Calibration(
+    n_images=340,
+    temperature=1.0,
+    abstention=None,
+    conformal=Conformal(coverage=0.95, threshold=0.1, method="lac", n_images=340),
+)
+
+CURVE = LearningCurve(
+    n_evaluated=360,
+    points=(),
+    law=PowerLaw(0.05, 1.2, 0.4),
+    fitted=(),
+    doubled=LearningCurvePrediction(6000, 0.915, Interval(0.9, 0.93, 0.95)),
+    more=MorePhotos(0.01, 1873, 912, 5241),
+    per_class=(),
+)
+
+
+def made_measured(scores: Evaluation) -> Measured:
+    """An evaluation on test whose intervals are 5 points wide."""
+
+    def around(value: float) -> Interval:
+        return Interval(round(value - 0.02, 4), round(value + 0.03, 4), 0.95)
+
+    return measured(
+        scores,
+        Intervals(around(scores.accuracy), around(scores.macro_f1), around(scores.log_loss), ()),
+        reliability=Reliability((), 0.02),
+        selection=None,
+        sets=SetQuality(scores.n_images, 0.95, Interval(0.93, 0.97, 0.95), 1.1, 0.9),
+        without_leaks=None,
+    )
 
 
 def made_photos(size_px: int, count: int = 4) -> np.ndarray:

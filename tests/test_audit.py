@@ -13,9 +13,12 @@ from conftest import audited
 from PIL import Image
 
 from headstart import dataset, pixels
-from headstart.audit import Audit, Finding, free_groups, missing_parts
+from headstart.audit import Audit, audit
 from headstart.dataset import SetAside
+from headstart.findings import Finding
+from headstart.groups import missing_parts
 from headstart.progress import Advance, Progress
+from headstart.store import Store
 
 
 def audit_folder(folder: Path) -> Audit:
@@ -25,6 +28,13 @@ def audit_folder(folder: Path) -> Audit:
 def copy(root: Path, source: str, target: str) -> None:
     (root / target).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(root / source, root / target)
+
+
+def save_again(root: Path, source: str, target: str) -> None:
+    """Save a photo larger and with another quality."""
+    (root / target).parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(root / source) as image:
+        image.resize((60, 45)).save(root / target, quality=85)
 
 
 def findings_of(result: Audit, kind: str) -> list[Finding]:
@@ -55,13 +65,14 @@ def test_unreadable_photos_go_to_quarantine(photos: Path, bomb_png: bytes) -> No
         ),
         SetAside("red/d.jpg", "It is cut short."),
     )
-    assert result.findings == (
+    assert result.findings == tuple(
         Finding(
             "unreadable",
-            ("red/a.jpg", "red/b.jpg", "red/c.png", "red/d.jpg"),
-            "4 photos cannot be read and are left out.",
-            "quarantine.csv gives the reason for each; replace or remove them.",
-        ),
+            (item.path,),
+            f"{item.path} cannot be read and is left out. {item.reason}",
+            "Replace or remove it.",
+        )
+        for item in result.quarantine
     )
     assert len(result.dataset) == len(result.digests) == len(result.groups) == 40
     assert result.dataset.class_names == ("green", "red")
@@ -207,22 +218,179 @@ def test_names_that_say_another_type_are_remarked(photos: Path) -> None:
     Image.new("RGB", (5, 7)).save(photos / "red" / "fine.jfif", "JPEG")
     Image.new("RGB", (5, 8)).save(photos / "red" / "camera.jpg", "MPO", save_all=True)
     advice = "They are used as what they are; nothing need be done."
+    assert findings_of(audit_folder(photos), "wrong_type") == [
+        Finding(
+            "wrong_type",
+            ("red/a.jpg", "red/b.JPG"),
+            "2 photos named .jpg are of type WEBP: red/a.jpg, red/b.JPG.",
+            advice,
+        ),
+        Finding("wrong_type", ("red/c.png",), "1 photo named .png is of type BMP: red/c.png.", advice),
+    ]
+
+
+def test_near_duplicates_in_one_class_stay_together(photos: Path) -> None:
+    save_again(photos, "red/red_03.jpg", "red/again.jpg")
+    copy(photos, "red/red_03.jpg", "red/copy.jpg")
+    result = audit_folder(photos)
+    paths = ("red/again.jpg", "red/copy.jpg", "red/red_03.jpg")
+    assert findings_of(result, "near_duplicate") == [
+        Finding(
+            "near_duplicate",
+            paths,
+            "red/again.jpg looks like red/copy.jpg, red/red_03.jpg.",
+            "They stay in one part; nothing need be done.",
+        )
+    ]
+    assert [finding.paths for finding in findings_of(result, "duplicate")] == [paths[1:]]
+    assert len({result.groups[result.dataset.paths.index(path)] for path in paths}) == 1
+    assert len(np.unique(result.groups)) == 40
+
+
+def test_near_duplicates_in_two_classes_are_a_conflict(photos: Path) -> None:
+    save_again(photos, "red/red_03.jpg", "green/also.jpg")
     assert audit_folder(photos).findings == (
-        Finding("wrong_type", ("red/a.jpg", "red/b.JPG"), "2 photos named .jpg are of type WEBP.", advice),
-        Finding("wrong_type", ("red/c.png",), "1 photo named .png is of type BMP.", advice),
+        Finding(
+            "conflict",
+            ("green/also.jpg", "red/red_03.jpg"),
+            "green/also.jpg looks like red/red_03.jpg: nearly one photo in the classes green, red.",
+            "See which class is right; if each is, nothing need be done: they stay in one part.",
+        ),
     )
 
 
-def test_groups_are_divided_by_their_commonest_label() -> None:
-    listed = dataset.Dataset(
-        root=Path("/photos"),
-        paths=tuple("abcdef"),
-        labels=np.array([1, 0, 1, 1, 0, 0], np.int32),
-        class_names=("x", "y"),
-        given_parts=("train", "train", "train", "train", "train", "test"),
+def test_near_duplicates_in_two_given_parts_are_a_leak(photos: Path, tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        for name in ("red", "green"):
+            copy(tmp_path, f"photos/{name}/{name}_0{number}.jpg", f"given/{part}/{name}/1.jpg")
+    save_again(tmp_path, "given/train/red/1.jpg", "given/test/red/2.jpg")
+    result = audit_folder(tmp_path / "given")
+    assert result.findings == (
+        Finding(
+            "leak",
+            ("test/red/2.jpg", "train/red/1.jpg"),
+            "test/red/2.jpg looks like train/red/1.jpg: nearly one photo in the parts test, train.",
+            "Keep it in one part: scores on a photo seen in training flatter.",
+        ),
     )
-    groups = np.array([0, 0, 0, 1, 1, 2], np.int32)
-    assert free_groups(listed, groups) == [[[3, 4]], [[0, 1, 2]]]
+
+
+def test_a_class_of_one_scene_can_still_be_divided(photos: Path) -> None:
+    for number in range(1, 20):
+        with Image.open(photos / "red" / "red_00.jpg") as image:
+            image.save(photos / "red" / f"red_{number:02}.jpg", quality=70 + number)
+    result = audit_folder(photos)
+    (finding,) = findings_of(result, "crowd")
+    assert len(finding.paths) == 20
+    assert (finding.detail, finding.advice) == (
+        "So many photos of class 'red' look alike that keeping them together would leave too little to "
+        "divide: some stand in several parts, and scores flatter.",
+        "Say what belongs together with --group-by, such as the camera or the day, or add other photos.",
+    )
+    assert np.bincount(result.groups)[20:].max() == 2
+
+
+def test_keys_keep_photos_together(photos: Path) -> None:
+    result = audited(dataset.load(photos, group_by=r"_(\d)"))
+    assert len(np.unique(result.groups)) == 2 and result.groups[0] == result.groups[20]
+    assert [finding.detail for finding in findings_of(result, "small_class")] == [
+        "Class 'green' has 2 groups to divide into 3 parts.",
+        "Class 'red' has 0 groups to divide into 3 parts.",
+    ]
+
+
+def test_keys_in_two_given_parts_are_a_leak(photos: Path, tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        for name in ("red", "green"):
+            for step in range(2):
+                target = f"given/{part}/{name}/patient{number * (1 + step)}_{name}{step}.jpg"
+                copy(tmp_path, f"photos/{name}/{name}_{step}{number}.jpg", target)
+    result = audited(dataset.load(tmp_path / "given", group_by=r"patient(\d+)_r"))
+    (finding,) = findings_of(result, "leak")
+    assert (finding.detail, finding.advice) == (
+        "Group '2' of --group-by is in the parts test, validation: "
+        "test/red/patient2_red0.jpg, val/red/patient2_red1.jpg.",
+        "Keep it in one part: scores on what was trained on flatter.",
+    )
+
+
+def test_classes_of_unequal_size(photos: Path) -> None:
+    for number in range(6, 20):
+        (photos / "red" / f"red_{number:02}.jpg").unlink()
+    assert audit_folder(photos).findings == (
+        Finding(
+            "imbalance",
+            (),
+            "Class 'green' has 20 photos, 'red' 6.",
+            "Look at the scores class by class; rare classes weigh more in training (--class-weight).",
+        ),
+    )
+
+
+def test_odd_sizes(photos: Path) -> None:
+    random = np.random.default_rng(5)
+    for name, shape in (("long", (20, 90)), ("tall", (90, 20)), ("tiny", (9, 12)), ("fine", (20, 75))):
+        image = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(image).save(photos / "red" / f"{name}.png")
+    assert audit_folder(photos).findings == (
+        Finding(
+            "odd_size",
+            ("red/tiny.png",),
+            "1 photo has a side of less than 32 pixels: red/tiny.png.",
+            "They are blown up to what a backbone is fed; see whether they are photos at all.",
+        ),
+        Finding(
+            "odd_size",
+            ("red/long.png", "red/tall.png"),
+            "2 photos have a side more than 4 times as long as the other: red/long.png, red/tall.png.",
+            "They are squashed into a square: crop them by hand, or give --fit pad.",
+        ),
+    )
+
+
+def test_a_class_of_another_size_is_a_shortcut_however_it_is_turned(photos: Path) -> None:
+    """The other class's photos are stored lying and turned upright by EXIF: to a network all would be one."""
+    for path in sorted((photos / "red").iterdir()):
+        with Image.open(path) as image:
+            exif = image.getexif()
+            exif[0x0112] = 6
+            image.rotate(90, expand=True).save(path, exif=exif, quality=95)
+    assert findings_of(audit_folder(photos), "shortcut") == []
+    for path in sorted((photos / "red").iterdir()):
+        with Image.open(path) as image:
+            image.load()
+            image.save(path, quality=95)
+    assert findings_of(audit_folder(photos), "shortcut") == [
+        Finding(
+            "shortcut",
+            (),
+            "Class 'green' can be told by its image size alone: a simple rule finds 100% of its photos, and "
+            "0% of the others. Typical of it: 40 x 30 pixels; of the others: 30 x 40 pixels.",
+            "Make the classes alike in image size, or a network may learn that instead.",
+        )
+    ]
+
+
+def test_a_short_check_reads_every_photo_and_looks_for_exact_copies(photos: Path) -> None:
+    save_again(photos, "red/red_03.jpg", "green/also.jpg")
+    copy(photos, "red/red_03.jpg", "red/copy.jpg")
+    (photos / "red" / "a.jpg").write_bytes(b"")
+    with Store(Progress()) as store:
+        result = audit(dataset.load(photos), store=store, progress=Progress(), is_thorough=False)
+    assert [finding.kind for finding in result.findings] == ["unreadable", "duplicate"]
+    assert len(np.unique(result.groups)) == 41
+
+
+def test_the_squares_among_the_animals_are_a_shortcut(shared_data: Path) -> None:
+    """The snakes and the monkeys were square originals, as the photos' own README says."""
+    result = audit_folder(shared_data / "animals")
+    told = [finding.detail for finding in findings_of(result, "shortcut")]
+    assert [detail.split("' can be told by its ")[0] for detail in told] == [
+        "Class 'monkey",
+        "Class 'panda",
+        "Class 'snake",
+    ]
+    assert all("image size alone" in detail for detail in told)
 
 
 def test_progress_is_told_of_each_photo(photos: Path) -> None:
@@ -298,6 +466,13 @@ def test_every_row_of_the_messy_folder_comes_out_as_it_should(shared_data: Path)
             "report": [(True, False, False), (False, False, False)],
         }[outcome]
         assert outcomes in expected, row
+    in_other_formats = ("cmyk.jpg", "grey16.png", "grey.png", "palette.png", "rgba.png", "webp_named.jpg")
+    assert [finding.paths for finding in findings_of(result, "near_duplicate")] == [
+        tuple(f"cat/{name}" for name in in_other_formats),
+        ("cat/gif_named.jpg", "cat/png_named.jpg"),
+        ("dog/animated.gif", "dog/exif6.jpg"),
+        ("horse/horse_01.jpg", "horse/resaved_horse_01.jpg"),
+    ]
     assert paths_of["conflict"] == [("cat/cat_00.jpg", "dog/copy_of_cat_00.jpg")]
     assert paths_of["duplicate"] == [("horse/copy_of_horse_00.jpg", "horse/horse_00.jpg")]
     assert {item.path: item.reason for item in result.quarantine} == {

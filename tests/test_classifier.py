@@ -12,18 +12,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import Finished, made_photos
+from conftest import CALIBRATION, Finished, made_photos
 from PIL import Image
 
 import headstart
-from headstart import backbones, engine, pixels, records
+from headstart import backbones, classifier, engine, pixels, records
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.cli import main
 from headstart.errors import RunError, UnreadableImage
 from headstart.probe import Head
 
 RECORD = ClassifierRecord(
-    schema_version=1,
+    schema_version=classifier.SCHEMA_VERSION,
     class_names=("cat", "dog", "fox"),
     backbone="tiny",
     technique="features",
@@ -31,6 +31,7 @@ RECORD = ClassifierRecord(
     fit="crop",
     scaling="x / 127.5 - 1",
     pixels_version=pixels.PIXELS_VERSION,
+    calibration=CALIBRATION,
 )
 
 
@@ -199,7 +200,7 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     assert error_of(tmp_path / "none") == f"{tmp_path / 'none'} is no folder.\n{fix}"
 
 
-@pytest.mark.parametrize("changed", [{"schema_version": 2}, {"pixels_version": 99}])
+@pytest.mark.parametrize("changed", [{"schema_version": 99}, {"pixels_version": 99}])
 def test_a_model_of_another_version_is_refused(changed: dict[str, int], tmp_path: Path) -> None:
     records.write_json(tmp_path / "classifier.json", replace(RECORD, **changed))  # type: ignore[arg-type]
     assert error_of(tmp_path) == (

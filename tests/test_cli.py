@@ -24,7 +24,7 @@ from headstart.backbones import TABLE
 from headstart.cli import HEADINGS, main, settings_options, train
 from headstart.settings import Settings
 
-COMMANDS = ("compare", "train", "predict", "evaluate", "backbones", "weights", "cache")
+COMMANDS = ("compare", "check", "train", "predict", "evaluate", "backbones", "weights", "cache")
 
 
 def run(*words: object) -> Result:
@@ -113,6 +113,7 @@ def test_an_option_gives_the_value_that_its_setting_has() -> None:
         "--backbones tiny,mobilenet_v2, --techniques features --seed 5 --image-size 64 --fit pad --test 0.3"
     )
     words += " --exclude a,b,a --learning-rate 1e-3 --unfreeze 12 --weights-dir w --out r"
+    words += " --group-by p(.) --no-check"
     assert CliRunner().invoke(taken, words.split()).exit_code == 0
     assert given == {
         "backbones": ("tiny", "mobilenet_v2"),
@@ -124,6 +125,8 @@ def test_an_option_gives_the_value_that_its_setting_has() -> None:
         "exclude": ("a", "b"),
         "learning_rate": 0.001,
         "unfreeze": "12",
+        "group_by": "p(.)",
+        "check": False,
         "weights_dir": "w",
         "out": "r",
     }
@@ -142,6 +145,8 @@ def test_an_option_gives_the_value_that_its_setting_has() -> None:
         ("train", "Missing argument 'DATA'.\n"),
         ("predict run", "Missing argument 'PHOTOS...'.\n"),
         ("evaluate run", "Missing argument 'DATA'.\n"),
+        ("check photos --fix list", "--fix writes a file: say where with --out FOLDER.\n"),
+        ("check photos --out x", "--out says where --fix writes: give --fix list, quarantine or group.\n"),
         (
             "compare photos --fit crup",
             "Invalid value for '--fit': 'crup' is not one of 'squash', 'crop', 'pad'.\n",
@@ -157,6 +162,45 @@ def test_a_wrong_command_line_exits_with_2(words: str, message: str) -> None:
     said = misuse(*words.split())
     # The wording of click differs between its versions in quotation marks only.
     assert said.replace(": --", ": '--").replace("(Possible options", "") == message
+
+
+# What is amiss with photos
+
+
+def test_checking_photos(photos: Path) -> None:
+    (photos / "red" / "empty.jpg").write_bytes(b"")
+    done = run("check", photos, "--quiet")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == (
+        "40 photos of 2 classes, and 1 unreadable\n\nUnreadable: 1\n"
+        "  red/empty.jpg cannot be read and is left out. The file is empty.\n  → Replace or remove it.\n"
+    )
+    assert run("check", photos, "--strict").exit_code == 1
+    assert run("check", photos, "--group-by", "[").exit_code == 1
+
+
+def test_a_check_as_json_and_as_a_file(photos: Path, tmp_path: Path) -> None:
+    shutil.copyfile(photos / "red" / "red_03.jpg", photos / "red" / "copy.jpg")
+    done = run("check", photos, "--json", "--fix", "group", "--out", tmp_path / "fixed")
+    assert done.exit_code == 0
+    assert done.stderr.endswith(f"Written: {tmp_path / 'fixed' / 'groups.csv'}\n")
+    assert json.loads(done.stdout) == {
+        "data": str(photos),
+        "n_images": 41,
+        "n_unreadable": 0,
+        "class_names": ["green", "red"],
+        "findings": [
+            {
+                "kind": "duplicate",
+                "paths": ["red/copy.jpg", "red/red_03.jpg"],
+                "detail": "red/copy.jpg is also red/red_03.jpg.",
+                "advice": "Copies stay in one part; remove all but one.",
+            }
+        ],
+    }
+    table = tmp_path / "fixed" / "groups.csv"
+    assert run("check", table, "--group-by", "group", "--exclude", "red").exit_code == 1
+    assert run("check", table, "--group-by", "group", "--strict").exit_code == 1
 
 
 # What a user can mend

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from conftest import CALIBRATION, CURVE, made_measured
 
 from headstart import records
-from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner, rank
+from headstart.comparison import Candidate, DatasetSummary, Measured, Results, Training, Winner, rank
 from headstart.forecast import Forecast
 from headstart.metrics import Evaluation
 
@@ -16,10 +17,13 @@ def scores(accuracy: float, log_loss: float) -> Evaluation:
 
 
 def candidate(
-    backbone: str, technique: str, accuracy: float, log_loss: float, test: Evaluation | None = None
+    backbone: str, technique: str, accuracy: float, log_loss: float, test: Measured | None = None
 ) -> Candidate:
     validation = scores(accuracy, log_loss)
-    return Candidate(backbone, technique, validation, test, {"probe": 1.5}, 1482, 0.1, 2.0, Training(32, 0.1))
+    training = Training(32, 0.1)
+    return Candidate(
+        backbone, technique, validation, test, CALIBRATION, {"probe": 1.5}, 1482, 0.1, 2.0, training
+    )
 
 
 def order(*candidates: Candidate) -> list[str]:
@@ -54,13 +58,16 @@ def test_a_full_tie_keeps_the_order_that_was_asked_for() -> None:
 
 
 def test_test_scores_do_not_count() -> None:
-    best_on_test = candidate("a", "features", 0.8, 0.3, test=scores(1.0, 0.0))
-    assert order(best_on_test, candidate("b", "features", 0.9, 0.3, test=scores(0.1, 9.0)))[0] == "b features"
+    best_on_test = candidate("a", "features", 0.8, 0.3, test=made_measured(scores(1.0, 0.0)))
+    assert (
+        order(best_on_test, candidate("b", "features", 0.9, 0.3, test=made_measured(scores(0.1, 9.0))))[0]
+        == "b features"
+    )
 
 
 @pytest.fixture
 def results() -> Results:
-    first = candidate("tiny", "finetune", 0.9, 0.3, test=scores(0.8, 0.4))
+    first = candidate("tiny", "finetune", 0.9, 0.3, test=made_measured(scores(0.8, 0.4)))
     second = candidate("tiny", "features", 0.8, 0.5)
     summary = DatasetSummary(50, ("cat", "dog"), 30, 10, 10, 1, 2)
     return Results(
@@ -69,6 +76,12 @@ def results() -> Results:
         findings=(),
         candidates=(first, second),
         winner=Winner("tiny", "finetune"),
+        winner_fixed_at="2026-11-22T10:00:00+00:00",
+        comparisons=(),
+        worth=(),
+        learning_curve=CURVE,
+        n_suspects=0,
+        verdict=("Use tiny with finetune.",),
         settings={"data": "/photos", "backbones": ["tiny"], "image_size": None},
         versions={"python": "3.12.1"},
         seed=0,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from headstart import dataset
-from headstart.errors import DataError, NoSuchData, TooFewClasses
+from headstart.errors import DataError, NoSuchData, SettingsError, TooFewClasses
 
 LAYOUT = (
     "Put the photos of each class into a folder named after it, such as photos/cat and photos/dog, "
@@ -380,3 +380,56 @@ def test_the_messy_folder_is_listed_as_it_should_be(shared_data: Path) -> None:
         else:
             assert row["path"] in listed.paths and not is_ignored, row
     assert listed.class_names == ("cat", "dog", "horse", "zebra")
+
+
+# What belongs together
+
+
+def test_keys_by_a_regular_expression(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a_1.jpg", "cat/a_2.jpg", "dog/b_1.jpg", "dog/c.jpg")
+    assert dataset.load(tmp_path).group_keys == ()
+    assert dataset.load(tmp_path, group_by=r"(\w)_\d").group_keys == ("a", "a", "b", "")
+    assert dataset.load(tmp_path, group_by=r"\w_\d|c\.").group_keys == ("a_1", "a_2", "b_1", "c.")
+    assert dataset.load(tmp_path, group_by=r"(x)?_\d").group_keys == ("", "", "", "")
+    listed = dataset.load(tmp_path, group_by=r"(\w)_\d").take([3, 0])
+    assert listed.group_keys == ("", "a") and dataset.load(tmp_path).take([0]).group_keys == ()
+
+
+def test_keys_by_a_column(tmp_path: Path) -> None:
+    touch(tmp_path, "2.jpg", "1.jpg", "3.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text("path, Patient ,label\n2.jpg,p1,a\n1.jpg,p2,b\n3.jpg,,b\n")
+    assert dataset.load(table, group_by="patient").group_keys == ("p2", "p1", "")
+    assert dataset.load(table, group_by="[12]").group_keys == ("1", "2", "")
+    assert dataset.load(table, group_by="label").group_keys == ("b", "a", "b")
+    assert dataset.load(table).group_keys == ()
+
+
+def test_a_photo_in_two_groups(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,group\n1.jpg,a,p1\n2.jpg,b,p1\n1.jpg,a,p2\n")
+    assert len(dataset.load(table)) == 2
+    assert text_of(DataError, lambda: dataset.load(table, group_by="group")) == (
+        f"'{table}' gives 1.jpg twice: in line 2 as 'a' in 'p1', in line 4 as 'a' in 'p2'.\n"
+        "Keep one of the two lines."
+    )
+
+
+def test_keys_that_match_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    assert text_of(DataError, lambda: dataset.load(tmp_path, group_by="patient")) == (
+        "group_by is 'patient': no column of that name, and no path has such a text in it.\n"
+        "A path is written as in 'cat/1.jpg'."
+    )
+
+
+def test_keys_by_what_is_no_regular_expression(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    with pytest.raises(SettingsError) as caught:
+        dataset.load(tmp_path, group_by="p(")
+    assert str(caught.value) == (
+        "group_by is 'p(', which is no regular expression: "
+        "missing ), unterminated subpattern at position 1.\n"
+        "Write it as Python does; a dot, bracket or star of the path itself needs a \\ before it."
+    )

@@ -24,6 +24,7 @@ from headstart.cli import main
 from headstart.comparison import FindingSummary, Results
 from headstart.errors import DataError, RunError
 from headstart.run import Run
+from headstart.store import Store
 
 FULL = (
     "Free some space, or name a folder on another disk: --out RUN for the run, "
@@ -74,12 +75,13 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
         "results.json",
         "selection.json",
         "split.csv",
+        "suspects.csv",
     ]
 
 
 def test_results_have_the_documented_shape(finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
-    assert results["schema_version"] == 1
+    assert results["schema_version"] == 2
     assert results["seed"] == 3
     expected = {
         "n_images": 49,
@@ -236,6 +238,43 @@ def test_the_winner_is_fixed_before_the_test_part_is_read(finished: Finished, re
     n_test = sum(part == "test" for part in parts.values())
     n_again = experiment.CHECKED_AGAIN
     assert sum(read.is_selected for read in after_audit) == 2 * n_test + n_again
+
+
+def test_kept_features_of_the_test_part_are_not_looked_at_before_either(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe(photos, tmp_path / "one")
+    filled: list[tuple[int, bool]] = []
+    fill = Store.fill
+
+    def recorded(self: Store, keys: list[bytes], rows: np.ndarray) -> np.ndarray:
+        filled.append((len(keys), (tmp_path / "two" / "selection.json").exists()))
+        return fill(self, keys, rows)
+
+    monkeypatch.setattr(Store, "fill", recorded)
+    results = probe(photos, tmp_path / "two")
+    n_seen = results.dataset.n_train + results.dataset.n_validation
+    before = [count for count, is_selected in filled if not is_selected]
+    assert set(before) <= {n_seen}
+    assert [count for count, is_selected in filled if is_selected] == [results.dataset.n_test]
+
+
+def test_every_figure_of_the_verdict_is_in_the_results(finished: Finished) -> None:
+    results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
+    assert 3 <= len(results["verdict"]) <= 8
+    assert all(any(letter.isdigit() for letter in sentence) for sentence in results["verdict"])
+    for one in results["candidates"]:
+        interval = one["test"]["accuracy_interval"]
+        assert interval["low"] <= one["test"]["accuracy"] <= interval["high"]
+        assert len(one["test"]["recall_intervals"]) == 3
+        assert one["calibration"]["temperature"] > 0
+    [comparison] = results["comparisons"]
+    assert comparison["b"] == f"tiny/{results['winner']['technique']}"
+    assert comparison["decision"] == "tie"
+    assert [one["backbone"] for one in results["worth"]] == ["tiny"]
+    suspects = read_csv(finished.folder / "suspects.csv")
+    assert len(suspects) == results["n_suspects"]
+    assert results["winner_fixed_at"].startswith("20")
 
 
 def test_the_configuration_repeats_the_run(finished: Finished, repeated: Repeated) -> None:

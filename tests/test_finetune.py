@@ -40,7 +40,8 @@ def parts(photos: Path) -> tuple[Part, Part]:
     def part(is_in: np.ndarray) -> Part:
         own = [file for file, inside in zip(files, is_in, strict=True) if inside]
         names = tuple(map(str, own))
-        return Part(names, tuple(own), names, labels[is_in], np.ones(len(own), np.float32))
+        alone = np.arange(len(own), dtype=np.int32)
+        return Part(names, tuple(own), names, alone, labels[is_in], np.ones(len(own), np.float32))
 
     return part(~chosen), part(chosen)
 
@@ -71,6 +72,10 @@ def run(parts: tuple[Part, Part], recipe: Recipe) -> tuple[Any, FineTuned]:
     with tempfile.TemporaryDirectory() as folder:
         head = probed(model, parts[0])
         return model, tuner(model, recipe).train(head, *parts, recipe, Path(folder), Progress())
+
+
+def answered(tuned: FineTuned, part: Part) -> np.ndarray:
+    return tuned.head.probabilities(tuned.model.predict_on_batch(stacked(part)))
 
 
 def weights(model: Any) -> dict[str, np.ndarray]:
@@ -130,7 +135,7 @@ def test_the_best_pass_is_what_is_left_and_no_worse_than_the_probe(
     parts: tuple[Part, Part], learning_rate: float
 ) -> None:
     _, tuned = run(parts, replace(RECIPE, learning_rate=learning_rate, epochs=3, patience=3))
-    probabilities = tuned.model.predict_on_batch(stacked(parts[1]))
+    probabilities = answered(tuned, parts[1])
     loss = probe.log_loss(probabilities, parts[1].labels)
     accuracy = (probabilities.argmax(axis=1) == parts[1].labels).mean()
     best = tuned.history[tuned.best]
@@ -149,7 +154,7 @@ def test_weights_on_the_way_to_a_pass_that_overshoots_are_better(parts: tuple[Pa
     assert tuned.best > 0
     assert tuned.mix in finetune.MIXES
     start = weights(tail.divide(backbone, "block_3_conv", "last").whole)
-    probabilities = tuned.model.predict_on_batch(stacked(parts[1]))
+    probabilities = answered(tuned, parts[1])
     assert probe.log_loss(probabilities, parts[1].labels) < tuned.history[tuned.best].validation_loss
     moved = weights(tuned.model)
     assert not np.array_equal(moved["block_3_conv/kernel"], start["block_3_conv/kernel"])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from conftest import CALIBRATION, CURVE, made_measured
 from rich.cells import cell_len
 
 from headstart import leaderboard
@@ -9,6 +10,7 @@ from headstart.backbones import TABLE, find
 from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner
 from headstart.forecast import Forecast
 from headstart.metrics import Evaluation, PerClass
+from headstart.significance import Comparison, Interval
 
 SCORES = Evaluation(
     n_images=1_200,
@@ -25,6 +27,7 @@ FEATURES = Candidate(
     technique="features",
     validation=replace(SCORES, accuracy=0.9),
     test=None,
+    calibration=CALIBRATION,
     seconds={"features": 5.2, "probe": 1.2},
     parameters=3_400_000,
     size_mb=13.61,
@@ -36,9 +39,23 @@ FINETUNE = replace(
     FEATURES,
     technique="finetune",
     validation=SCORES,
-    test=SCORES,
+    test=made_measured(SCORES),
     seconds={"finetune": 3671.0},
     latency_ms=7.26,
+)
+
+
+TIE = Comparison(
+    "efficientnet_lite0/features",
+    "efficientnet_lite0/finetune",
+    1_200,
+    -0.025,
+    Interval(-0.05, 0.0, 0.95),
+    10,
+    40,
+    0.06,
+    0.06,
+    "tie",
 )
 
 
@@ -50,6 +67,12 @@ def made_results(*candidates: Candidate) -> Results:
         findings=(),
         candidates=candidates,
         winner=Winner(best.backbone, best.technique),
+        winner_fixed_at="2026-11-22T10:00:00+00:00",
+        comparisons=(TIE,),
+        worth=(),
+        learning_curve=CURVE,
+        n_suspects=0,
+        verdict=("Use efficientnet_lite0 with finetune: it is right on 92.5% of 1,200 test photos.", "One."),
         settings={},
         versions={},
         seed=0,
@@ -64,22 +87,25 @@ def test_the_leaderboard() -> None:
         == """\
 6,000 photos of 2 classes: 3,900 to train on, 900 to choose by, 1,200 to measure on
 
-  backbone            technique  validation   test  macro F1   ms    MB   time
-──────────────────────────────────────────────────────────────────────────────
-★ efficientnet_lite0  finetune        92.5%  92.5%     0.904  7.3  13.6  61:11
-  efficientnet_lite0  features        90.0%                   7.0  13.6   0:06
+  backbone            technique  validation   test    interval        ms   time
+───────────────────────────────────────────────────────────────────────────────
+★ efficientnet_lite0  finetune        92.5%  92.5%  90.5–95.5%       7.3  61:11
+  efficientnet_lite0  features        90.0%                     tie  7.0   0:06
 
-validation, test: accuracy; macro F1: on test; ms: one photo on this machine;
+★: best on validation; validation, test: accuracy; interval: 95%, of test
+better, worse, tie: than ★, on the same test photos; ms: one photo on this machine
 time: what it took, minutes:seconds
 
-Best on validation: efficientnet_lite0 with finetune, 92.5% on 1,200 test photos.
+Use efficientnet_lite0 with finetune: it is right on 92.5% of 1,200 test
+photos.
+One.
 """
     )
 
 
 def test_before_the_test_part_is_read_no_figure_of_it_is_claimed() -> None:
     text = leaderboard.render(made_results(FEATURES))
-    assert text.endswith("\nBest on validation: efficientnet_lite0 with features.\n")
+    assert "★ efficientnet_lite0  features        90.0%    " in text
 
 
 def test_scores_class_by_class() -> None:

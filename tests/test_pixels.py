@@ -467,11 +467,11 @@ def test_work_stays_a_bounded_way_ahead() -> None:
     assert len(started) == ended
 
 
-def test_formats_by_content() -> None:
-    assert pixels.format_of(saved(noise(3, 3), "WEBP")) == "WEBP"
-    assert pixels.format_of(saved(noise(3, 3), "JPEG")) == "JPEG"
+def test_what_a_header_claims() -> None:
+    assert pixels.header(saved(noise(3, 5), "WEBP")) == ("WEBP", 5, 3)
+    assert pixels.header(saved(noise(3, 5), "JPEG")) == ("JPEG", 5, 3)
     with pytest.raises(UnreadableImage):
-        pixels.format_of(b"text")
+        pixels.header(b"text")
 
 
 def test_the_messy_pictures_decode_or_say_why(shared_data: Path) -> None:

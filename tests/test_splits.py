@@ -192,6 +192,38 @@ def test_the_csv_comes_back(tmp_path: Path) -> None:
     assert splits.read_csv(file, found).parts.tolist() == split.parts.tolist()
 
 
+def test_leaking_photos_are_those_of_test_with_one_of_their_group_elsewhere() -> None:
+    rows: list[Row] = [
+        ("a", 0, "train", 0),
+        ("b", 0, "test", 0),
+        ("c", 1, "validation", 1),
+        ("d", 0, "test", 1),
+        ("e", 1, "test", 2),
+        ("f", 1, "test", 2),
+        ("g", 1, "train", 3),
+    ]
+    found = audit_of(rows)
+    split = splits.split(found, seed=0, validation=0.2, test=0.2)
+    assert splits.leaking(found, split).tolist() == [False, True, False, True, False, False, False]
+
+
+def test_no_photo_leaks_where_no_part_was_given() -> None:
+    rows = [(f"{number}", number % 2, "", number // 3) for number in range(60)]
+    found = audit_of(rows)
+    assert not splits.leaking(found, splits.split(found, seed=0, validation=0.2, test=0.2)).any()
+
+
+def test_a_class_of_too_few_groups() -> None:
+    rows = [*rows_of(10, 4)]
+    rows[10:] = [(path, label, part, group // 2) for path, label, part, group in rows[10:]]
+    found = audit_of(rows, ("cat", "dog"))
+    found = replace(found, dataset=replace(found.dataset, group_keys=("",) * 14))
+    assert text_of(SmallClass, found) == (
+        "Class 'dog' (2) has too few groups of photos: train, validation and test take at least 3.\n"
+        "Add photos of it, or leave it out: --exclude dog"
+    )
+
+
 def test_a_csv_of_other_photos_is_refused(tmp_path: Path) -> None:
     found = audit_of(rows_of(5, 5))
     file = tmp_path / "split.csv"

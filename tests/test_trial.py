@@ -25,7 +25,8 @@ def part_of(folder: Path, *sizes: tuple[int, int]) -> Part:
     for file, size in zip(files, sizes, strict=True):
         Image.new("RGB", size).save(file)
     names = tuple(file.name for file in files)
-    return Part(names, files, names, np.zeros(len(files), np.int32), np.ones(len(files), np.float32))
+    alone = np.arange(len(files), dtype=np.int32)
+    return Part(names, files, names, alone, np.zeros(len(files), np.int32), np.ones(len(files), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from headstart import engine as engines
 from headstart import features, pixels
+from headstart.calibration import Calibration
 from headstart.engine import Engine
 from headstart.errors import RunError, UnreadableImage
 from headstart.pixels import Pixels
 from headstart.progress import Progress
 from headstart.records import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ClassifierRecord:
     fit: str
     scaling: str
     pixels_version: int
+    calibration: Calibration
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,23 @@ class Prediction:
     """What a classifier says of one photo.
 
     Of a picture that cannot be read, `error` says why, and the rest is None.
+
+    Attributes:
+        path: As it was given.
+        label: The likeliest class.
+        confidence: Its probability, calibrated.
+        probabilities: Of each class.
+        is_sure: Whether the confidence reaches that from which on few answers are wrong (`--max-error`);
+            None where no such confidence could be promised.
+        likely: The classes that together hold the label in most cases (`--coverage`).
     """
 
     path: str
     label: str | None
     confidence: float | None
     probabilities: dict[str, float] | None
+    is_sure: bool | None = None
+    likely: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -97,7 +110,7 @@ class Classifier:
         def unreadable() -> Iterator[Prediction]:
             while waiting and waiting[0][1] is not None:
                 path, error = waiting.popleft()
-                yield Prediction(path, None, None, None, error)
+                yield Prediction(path, None, None, None, error=error)
 
         for probabilities in self.engine.stream(readable()):
             yield from unreadable()
@@ -114,7 +127,16 @@ class Classifier:
     def _prediction(self, path: str, probabilities: NDArray[np.float32]) -> Prediction:
         best = int(probabilities.argmax())
         named = dict(zip(self.class_names, map(float, probabilities), strict=True))
-        return Prediction(path, self.class_names[best], float(probabilities[best]), named)
+        confidence, calibration = float(probabilities[best]), self.record.calibration
+        in_set = calibration.conformal.sets(probabilities[None])[0]
+        return Prediction(
+            path,
+            self.class_names[best],
+            confidence,
+            named,
+            is_sure=confidence >= calibration.abstention.threshold if calibration.abstention else None,
+            likely=tuple(name for name, is_in in zip(self.class_names, in_set, strict=True) if is_in),
+        )
 
     def save(self, folder: Path) -> None:
         """Write the classifier into a folder.

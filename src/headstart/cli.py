@@ -27,16 +27,16 @@ OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.
 
 VALUES = {
     **dict.fromkeys(("seed", "epochs", "batch_size", "patience"), "N"),
-    **dict.fromkeys(("validation", "test"), "PART"),
+    **dict.fromkeys(("validation", "test", "max_error", "coverage"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
-    "learning_rate": "RATE",
+    **{"learning_rate": "RATE", "group_by": "REGEX"},
 }
 """What stands for an option's value in the help; a choice shows its choices."""
 
 HEADINGS = {
     "What is tried": ("backbones", "techniques", "backbone", "technique"),
-    "Photos": ("image_size", "fit", "class_weight", "exclude", "validation", "test"),
+    "Photos": ("image_size", "fit", "class_weight", "exclude", "group_by", "check", "validation", "test"),
     "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience"),
     "Run": ("out", "budget", "engine", "seed", "config", "weights_dir"),
 }
@@ -99,8 +99,11 @@ def _option(name: str) -> Callable[[Command], Command]:
     known = OPTIONS[name]
     default = known.metadata.get("shown_default", known.default)
     shown = ",".join(default) or "none" if isinstance(default, tuple) else default
+    flag = name.replace("_", "-")
+    if known.type is bool:
+        return click.option(f"--{flag}/--no-{flag}", default=None, help=known.metadata["help"])
     return click.option(
-        f"--{name.replace('_', '-')}",
+        f"--{flag}",
         type=_click_type(known),
         metavar=VALUES.get(name),
         default=None,
@@ -195,6 +198,54 @@ def compare(data: str | None, config: Path | None, is_json: bool, is_quiet: bool
     goes on from there, trains the backbone's last layers too, and takes minutes.
     """
     _run(_settings(data, config, options), is_json, is_quiet)
+
+
+@main.command(name="check", short_help="Say what is amiss with photos, before anything is trained.")
+@click.argument("data")
+@_option("group_by")
+@_option("exclude")
+@click.option(
+    "--fix",
+    type=click.Choice(("list", "quarantine", "group")),
+    help="Write a CSV file: list, of all findings; quarantine, of the photos without unreadable ones, those "
+    "in two classes and surplus copies; group, of the photos and which belong together.",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where --fix writes the file.")
+@click.option("--strict", "is_strict", is_flag=True, help="Exit with 1 if anything was found.")
+@as_json
+@quiet
+def check_photos(
+    data: str,
+    group_by: str | None,
+    exclude: tuple[str, ...] | None,
+    fix: str | None,
+    out: Path | None,
+    is_strict: bool,
+    is_json: bool,
+    is_quiet: bool,
+) -> None:
+    """Look for what is amiss with the photos in DATA, which is that of `headstart compare`.
+
+    That is: unreadable photos, wrong types, copies and near-duplicates, one photo in two classes or in two
+    parts, shortcuts (classes that can be told by image size, file type or border alone), classes too small,
+    empty or unequal, and odd sizes. No photo is changed, moved or deleted. The exit status is 0 whatever
+    is found, unless --strict is given.
+    """
+    if fix and out is None:
+        raise click.UsageError("--fix writes a file: say where with --out FOLDER.")
+    if out and fix is None:
+        raise click.UsageError("--out says where --fix writes: give --fix list, quarantine or group.")
+    from headstart import check
+    from headstart.records import to_json
+
+    progress = _progress(is_quiet)
+    found = check.look(data, exclude=exclude or (), group_by=group_by, progress=progress)
+    told = check.report(data, found)
+    click.echo(to_json(told).decode() if is_json else check.render(told), nl=False)
+    if fix and out:
+        progress.remark(f"Written: {check.write(fix, out, found)}")
+    if is_strict and told.findings:
+        raise SystemExit(1)
 
 
 @main.command(cls=Grouped, short_help="Train one backbone with one technique.")

@@ -1,15 +1,20 @@
 """Evaluations of candidates -> a comparison, its winner, and the leaderboard in words."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from headstart.augmentation import Effect
+from headstart.calibration import Calibration, Reliability, Selection, SetQuality
 from headstart.finetune import Epoch
 from headstart.forecast import Forecast
+from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.settings import TECHNIQUES
+from headstart.significance import Comparison, Decision, Interval, Intervals
 
-SCHEMA_VERSION = 1
+Rule = Literal["features", "finetune", "nothing"]
+
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,62 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Measured(Evaluation):
+    """An evaluation on the test part, and how far it may be off by chance.
+
+    Attributes:
+        accuracy_interval: Wilson's, or by groups of photos where there are any.
+        macro_f1_interval: By bootstrap.
+        log_loss_interval: By bootstrap.
+        recall_intervals: In the order of the class names, as those of accuracy; None without a photo.
+        reliability: How often it is right, by its confidence.
+        selection: What the confidence below which it abstains let through; None without one.
+        sets: How often the label was in its set of classes, and how large the sets were.
+        without_leaks: Accuracy on the photos that have no copy in train or validation; None where all have
+            none.
+    """
+
+    accuracy_interval: Interval
+    macro_f1_interval: Interval
+    log_loss_interval: Interval
+    recall_intervals: tuple[Interval | None, ...]
+    reliability: Reliability
+    selection: Selection | None
+    sets: SetQuality
+    without_leaks: float | None
+
+
+def measured(
+    scores: Evaluation,
+    intervals: Intervals,
+    *,
+    reliability: Reliability,
+    selection: Selection | None,
+    sets: SetQuality,
+    without_leaks: float | None,
+) -> Measured:
+    """Return an evaluation with what goes around it."""
+    return Measured(
+        **{name: getattr(scores, name) for name in Evaluation.__dataclass_fields__},
+        accuracy_interval=intervals.accuracy,
+        macro_f1_interval=intervals.macro_f1,
+        log_loss_interval=intervals.log_loss,
+        recall_intervals=intervals.recalls,
+        reliability=reliability,
+        selection=selection,
+        sets=sets,
+        without_leaks=without_leaks,
+    )
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A backbone with a technique, and what it came to.
 
     Attributes:
-        validation: What it was chosen by.
+        validation: What it was chosen by, before its confidence was calibrated.
         test: What it was measured on, once, after the winner was fixed; None before.
+        calibration: What its confidence is worth, from photos that its head was not fitted on.
         seconds: Wall time by stage.
         parameters: Numbers in the network, its head included.
         size_mb: The saved graph, in 10^6 bytes.
@@ -77,12 +132,48 @@ class Candidate:
     backbone: str
     technique: str
     validation: Evaluation
-    test: Evaluation | None
+    test: Measured | None
+    calibration: Calibration
     seconds: dict[str, float]
     parameters: int
     size_mb: float
     latency_ms: float
     training: Training
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Whether fine-tuning a backbone was worth it, beside a rule of thumb.
+
+    The rule (https://cs231n.github.io/transfer-learning/): train on features where data is small and like
+    ImageNet, fine-tune where it is large and unlike it. For the other two cases it has nothing plain to say.
+
+    Attributes:
+        backbone: Its name.
+        gain: Accuracy on test of fine-tuning minus that of features, from -1 to 1.
+        interval: Of the gain.
+        decision: "better" where fine-tuning is, at the interval's level; "worse" or "tie".
+        n_images: Test photos.
+        seconds: What fine-tuning took on top of features.
+        photos_per_class: Training photos over classes; `verdict.LARGE` or more are large.
+        headway: How far the probe gets on validation from always saying the commonest class, 0, to no
+            mistake, 1: what ImageNet's features are worth here. `verdict.SIMILAR` or more is similar.
+        rule: What the rule says, or "nothing".
+        measured: What was measured, a sentence.
+        rule_of_thumb: What the rule says, and from what, a sentence.
+    """
+
+    backbone: str
+    gain: float
+    interval: Interval
+    decision: Decision
+    n_images: int
+    seconds: float
+    photos_per_class: float
+    headway: float
+    rule: Rule
+    measured: str
+    rule_of_thumb: str
 
 
 @dataclass(frozen=True)
@@ -95,13 +186,28 @@ class Winner:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a run came to; `results.json` is this."""
+    """All that a run came to; `results.json` is this.
+
+    Attributes:
+        comparisons: Of each other candidate with the winner, on test.
+        worth: Whether fine-tuning was, for each backbone that was tried with both techniques.
+        learning_curve: Of the features of the winner's backbone, on validation.
+        n_suspects: Photos of train and validation whose labels look wrong; suspects.csv lists them.
+        verdict: What it all comes to, in sentences.
+        winner_fixed_at: When the winner was written down, ISO 8601, UTC; only then was test read.
+    """
 
     schema_version: int
     dataset: DatasetSummary
     findings: tuple[FindingSummary, ...]
     candidates: tuple[Candidate, ...]
     winner: Winner
+    winner_fixed_at: str
+    comparisons: tuple[Comparison, ...]
+    worth: tuple[Worth, ...]
+    learning_curve: LearningCurve
+    n_suspects: int
+    verdict: tuple[str, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
     seed: int

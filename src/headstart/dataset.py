@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.errors import DataError, NoSuchData, TooFewClasses
+from headstart.errors import DataError, NoSuchData, SettingsError, TooFewClasses
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -48,6 +48,9 @@ LEFTOVERS = frozenset(
     }
 )
 """What archives, file managers and storage boxes leave behind; in any case."""
+
+Row = tuple[int, str, str, str, str | None]
+"""Of a table: line number, path, label, part, and the key if there is a column for it."""
 
 _DIGITS = re.compile(r"([0-9]+)")
 _HUSH = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -79,6 +82,7 @@ class Dataset:
         given_parts: N times "train", "validation" or "test", or N times "" when no part was given.
         ignored: Hidden files, leftovers and non-pictures, in natural order.
         empty_classes: Class folders that hold no picture; they are not in `class_names`.
+        group_keys: N texts, those that are equal and not empty belong together; or none at all.
     """
 
     root: Path
@@ -88,6 +92,7 @@ class Dataset:
     given_parts: tuple[str, ...]
     ignored: tuple[SetAside, ...] = ()
     empty_classes: tuple[str, ...] = ()
+    group_keys: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -100,6 +105,7 @@ class Dataset:
             paths=tuple(self.paths[index] for index in chosen),
             labels=self.labels[chosen],
             given_parts=tuple(self.given_parts[index] for index in chosen),
+            group_keys=tuple(self.group_keys[index] for index in chosen if self.group_keys),
         )
 
     def file(self, index: int) -> Path:
@@ -109,17 +115,18 @@ class Dataset:
 
 @dataclass
 class _Listing:
-    """What a scan has found so far: photos as (path, class name, part)."""
+    """What a scan has found so far: photos as (path, class name, part), and their keys if they have some."""
 
     root: Path
     photos: list[tuple[str, str, str]] = field(default_factory=list)
     ignored: list[SetAside] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
 
     def set_aside(self, path: str, reason: str) -> None:
         self.ignored.append(SetAside(path, reason))
 
 
-def load(source: Path, *, exclude: Sequence[str] = ()) -> Dataset:
+def load(source: Path, *, exclude: Sequence[str] = (), group_by: str | None = None) -> Dataset:
     """List the photos of a folder, or of a CSV or TSV file.
 
     A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
@@ -130,6 +137,9 @@ def load(source: Path, *, exclude: Sequence[str] = ()) -> Dataset:
     Args:
         source: Folder of class folders or of parts, or a .csv or .tsv file.
         exclude: Classes to leave out entirely.
+        group_by: What belongs together: the name of a column of the table, or a regular expression that is
+            looked for in each path; its first group, or else the whole match, is the key. A photo with an
+            empty key, or without a match, belongs to no other.
 
     Returns:
         Dataset in natural order, whatever order the file system lists files in. No file is modified.
@@ -137,11 +147,13 @@ def load(source: Path, *, exclude: Sequence[str] = ()) -> Dataset:
     Raises:
         NoSuchData: No such folder or file; suggests the nearest.
         TooFewClasses: No class folders, or a single class.
-        DataError: `exclude` names no class, or a table has a row that cannot be used.
+        DataError: `exclude` names no class, `group_by` is no column and matches no path, or a table has a
+            row that cannot be used.
+        SettingsError: `group_by` is no regular expression.
     """
     source = Path(source)
     if source.is_dir():
-        return _from_folder(source, exclude)
+        return _grouped(_from_folder(source, exclude), group_by)
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or _LAYOUT)
     if source.suffix.casefold() not in (".csv", ".tsv"):
@@ -149,7 +161,7 @@ def load(source: Path, *, exclude: Sequence[str] = ()) -> Dataset:
             f"'{source}' is neither a folder nor a CSV or TSV file.",
             "If it is an archive, unpack it and name the folder that comes out.",
         )
-    return _from_table(source, exclude)
+    return _grouped(_from_table(source, exclude, group_by), group_by)
 
 
 def pictures(sources: Iterable[Path]) -> Iterator[Path]:
@@ -409,6 +421,7 @@ def _assemble(source: Path, listing: _Listing, names: set[str], exclude: Sequenc
         given_parts=tuple(part for _, _, part in photos),
         ignored=tuple(sorted(listing.ignored, key=lambda item: natural_order(item.path))),
         empty_classes=tuple(sorted(names - used, key=natural_order)),
+        group_keys=tuple(listing.keys[path] for path, _, _ in photos if listing.keys),
     )
 
 
@@ -436,28 +449,49 @@ def _refuse_few_classes(
     raise TooFewClasses(f"Only one class in '{source}'{without}: '{class_names[0]}'.", fix)
 
 
-def _from_table(source: Path, exclude: Sequence[str]) -> Dataset:
+def _grouped(listed: Dataset, group_by: str | None) -> Dataset:
+    """Return photos with their keys, which `group_by` takes from the paths unless a column gave them."""
+    if group_by is None or listed.group_keys:
+        return listed
+    try:
+        found = [re.search(group_by, path) for path in listed.paths]
+    except re.error as error:
+        raise SettingsError(
+            f"group_by is {group_by!r}, which is no regular expression: {error}.",
+            "Write it as Python does; a dot, bracket or star of the path itself needs a \\ before it.",
+        ) from error
+    if not any(found):
+        raise DataError(
+            f"group_by is {group_by!r}: no column of that name, and no path has such a text in it.",
+            f"A path is written as in '{listed.paths[0]}'.",
+        )
+    keys = (match[1 if match.re.groups else 0] if match else "" for match in found)
+    return replace(listed, group_keys=tuple(key or "" for key in keys))
+
+
+def _from_table(source: Path, exclude: Sequence[str], group_by: str | None) -> Dataset:
     listing = _Listing(Path(os.path.abspath(source)).parent)
-    rows = list(_rows(source))
-    names = _left({name for _, _, name, _ in rows}, exclude)
-    seen: dict[str, tuple[int, str, str]] = {}
-    for number, path, name, part in rows:
+    rows = list(_rows(source, group_by))
+    names = _left({name for _, _, name, *_ in rows}, exclude)
+    seen: dict[str, tuple[int, str, str, str | None]] = {}
+    for number, path, name, part, key in rows:
         if name not in names:
             continue
         path = _relative(listing.root, path)
-        first = seen.setdefault(path, (number, name, part))
-        if first[1:] != (name, part):
+        first = seen.setdefault(path, (number, name, part, key))
+        if first[1:] != (name, part, key):
             raise DataError(
                 f"'{source}' gives {path} twice: in line {first[0]} as {_said(first[1:])}, "
-                f"in line {number} as {_said((name, part))}.",
+                f"in line {number} as {_said((name, part, key))}.",
                 "Keep one of the two lines.",
             )
     _refuse_missing(source, listing.root, seen)
-    listing.photos = [(path, name, part) for path, (_, name, part) in seen.items()]
+    listing.photos = [(path, name, part) for path, (_, name, part, _) in seen.items()]
+    listing.keys = {path: key for path, (*_, key) in seen.items() if key is not None}
     return _assemble(source, listing, names, exclude)
 
 
-def _said(row: tuple[str, str]) -> str:
+def _said(row: tuple[str, str, str | None]) -> str:
     return " in ".join(f"'{value}'" for value in row if value)
 
 
@@ -469,7 +503,7 @@ def _relative(root: Path, path: str) -> str:
     return Path(relative or os.path.relpath(full, root)).as_posix()
 
 
-def _refuse_missing(source: Path, root: Path, seen: dict[str, tuple[int, str, str]]) -> None:
+def _refuse_missing(source: Path, root: Path, seen: dict[str, tuple[int, str, str, str | None]]) -> None:
     missing = [path for path in seen if not os.path.isfile(root / path)]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
@@ -479,20 +513,21 @@ def _refuse_missing(source: Path, root: Path, seen: dict[str, tuple[int, str, st
         )
 
 
-def _rows(source: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Yield (line number, path, label, part) of each row of a table."""
+def _rows(source: Path, group_by: str | None) -> Iterator[Row]:
+    """Yield each row of a table; its key is None when no column has the name `group_by`."""
     try:
         with source.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)
             table = csv.reader(stream, delimiter=_delimiter(first))
-            columns = _columns(source, next(table, []))
+            columns = _columns(source, next(table, []), group_by)
             parsed = [_row(source, table.line_num, row, columns) for row in table if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"'{source}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
-    if columns["split"] is not None and len(parsed) != sum(bool(part) for *_, part in parsed):
-        empty = next(number for number, _, _, part in parsed if not part)
-        if any(part for *_, part in parsed):
+    parts = [part for _, _, _, part, _ in parsed]
+    if columns[2] is not None and not all(parts):
+        empty = parsed[parts.index("")][0]
+        if any(parts):
             raise DataError(
                 f"'{source}' has no split in line {empty}.",
                 "Write train, validation or test in each line, or leave the column out.",
@@ -504,7 +539,8 @@ def _delimiter(header: str) -> str:
     return next((mark for mark in ("\t", ",", ";") if mark in header), ",")
 
 
-def _columns(source: Path, header: Sequence[str]) -> dict[str, int | None]:
+def _columns(source: Path, header: Sequence[str], group_by: str | None) -> list[int | None]:
+    """Return where path, label, split and the keys stand; the last two may be missing."""
     names = [name.strip().casefold() for name in header]
     missing = [name for name in ("path", "label") if name not in names]
     if missing:
@@ -514,14 +550,13 @@ def _columns(source: Path, header: Sequence[str]) -> dict[str, int | None]:
             f"'{','.join(header)}'.",
             "Make the first line path,label or path,label,split.",
         )
-    return {name: names.index(name) if name in names else None for name in ("path", "label", "split")}
+    wanted = ("path", "label", "split", (group_by or "").strip().casefold())
+    return [names.index(name) if name and name in names else None for name in wanted]
 
 
-def _row(
-    source: Path, number: int, row: Sequence[str], columns: dict[str, int | None]
-) -> tuple[int, str, str, str]:
-    path, name, word = (
-        row[column].strip() if column is not None and column < len(row) else "" for column in columns.values()
+def _row(source: Path, number: int, row: Sequence[str], columns: Sequence[int | None]) -> Row:
+    path, name, word, key = (
+        row[column].strip() if column is not None and column < len(row) else "" for column in columns
     )
     for column, value in (("path", path), ("label", name)):
         if not value:
@@ -533,4 +568,4 @@ def _row(
         raise DataError(
             f"'{source}' has the split '{word}' in line {number}.", "Write train, validation or test."
         )
-    return number, path, name, part
+    return number, path, name, part, None if columns[3] is None else key

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import headstart
 from headstart import audit as audits
 from headstart import backbones, cache, classifier, dataset, metrics, records, samples, splits
+from headstart import calibration as calibrations
 from headstart import run as runs
 from headstart.audit import Audit
 from headstart.backbones.table import Backbone
@@ -24,22 +25,29 @@ from headstart.comparison import (
     Candidate,
     DatasetSummary,
     FindingSummary,
+    Measured,
     Results,
     Winner,
+    Worth,
+    measured,
     rank,
 )
 from headstart.engine import EngineMismatch
 from headstart.errors import DataError
+from headstart.findings import IMBALANCE
+from headstart.forecast import Forecast
+from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.settings import Settings
+from headstart.significance import Comparison, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
+from headstart.suspects import CSV_HEADER, Suspect
 from headstart.trial import Trained, Trial
-
-IMBALANCE = 3.0
-"""From this ratio of the largest to the smallest class on, `class_weight="auto"` weighs classes."""
+from headstart.verdict import Evidence, name_of, recommended, worth_finetuning
+from headstart.verdict import write as write_verdict
 
 CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3
@@ -50,12 +58,16 @@ PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "sciki
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """What the data came to: its parts, its class names, and the summaries that the results tell."""
+    """What the data came to: its parts, its class names, and the summaries that the results tell.
+
+    `leaks` is bool (N,), which test photos have a copy, or one of their group, in train or validation.
+    """
 
     parts: dict[str, Part]
     class_names: tuple[str, ...]
     summary: DatasetSummary
     findings: tuple[FindingSummary, ...]
+    leaks: NDArray[np.bool_]
 
 
 def compare(settings: Settings, progress: Progress | None = None) -> Results:
@@ -90,8 +102,15 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
             trained = train(plan, settings)
             ranking = rank(tuple(one.candidate for one in trained))
             winner = Winner(ranking[0].backbone, ranking[0].technique)
-            run.select(winner)
-            candidates = measure(trained, ranking, photos, run)
+            fixed_at = run.select(winner)
+            candidates, right = measure(trained, ranking, photos, run, settings)
+            best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
+            suspects, curve = best.suspects(), best.learning_curve()
+            records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
+            comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
+            forecast = plan.with_actual()
+            worth = judge_finetuning(candidates, right, photos)
+            evidence = gather(candidates, comparisons, worth, suspects, curve, forecast, photos, settings)
         cache.prune(progress)
         results = Results(
             schema_version=SCHEMA_VERSION,
@@ -99,11 +118,17 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
             findings=photos.findings,
             candidates=candidates,
             winner=winner,
+            winner_fixed_at=fixed_at,
+            comparisons=comparisons,
+            learning_curve=curve,
+            n_suspects=len(suspects),
+            verdict=write_verdict(evidence),
+            worth=evidence.worth,
             settings=runs.config(settings),
             versions=versions(),
             seed=settings.seed,
             seconds=time.perf_counter() - start,
-            forecast=plan.with_actual(),
+            forecast=forecast,
         )
         run.finish(results)
     return results
@@ -134,8 +159,9 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     Raises:
         DataError: No photos, too few classes, or a class too small to split.
     """
-    listed = dataset.load(samples.resolve(settings.data, progress), exclude=settings.exclude)
-    audited = audits.audit(listed, store=store, progress=progress)
+    source = samples.resolve(settings.data, progress)
+    listed = dataset.load(source, exclude=settings.exclude, group_by=settings.group_by)
+    audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
     records.write_csv(
         run.folder / "quarantine.csv",
         ("path", "reason"),
@@ -158,7 +184,8 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         n_quarantined=len(audited.quarantine),
         n_ignored=len(listed.ignored),
     )
-    return Photos(parts, usable.class_names, summary, findings)
+    leaks = splits.leaking(audited, split)[split.indices("test")]
+    return Photos(parts, usable.class_names, summary, findings, leaks)
 
 
 def write_split(run: runs.Run, audited: Audit, split: splits.Split) -> None:
@@ -187,22 +214,30 @@ def _is_balanced(class_weight: str, labels: NDArray[np.int32]) -> bool:
 
 
 def measure(
-    trained: list[Trained], ranking: tuple[Candidate, ...], photos: Photos, run: runs.Run
-) -> tuple[Candidate, ...]:
+    trained: list[Trained],
+    ranking: tuple[Candidate, ...],
+    photos: Photos,
+    run: runs.Run,
+    settings: Settings,
+) -> tuple[tuple[Candidate, ...], dict[str, NDArray[np.bool_]]]:
     """Measure every candidate on the test part, in the order of the ranking, and keep the first as the model.
 
     This is the only place where photos of the test part are predicted; the winner is fixed before.
+
+    Returns:
+        The candidates, and by the name of each, bool (N,), which test photos it got right.
 
     Raises:
         EngineMismatch: The model that is kept answers otherwise than what was measured: a defect of ours.
     """
     test = photos.parts["test"]
     by_candidate = {id(one.candidate): one for one in trained}
-    measured, rows = [], []
+    measured, rows, right = [], [], {}
     for candidate in ranking:
         probabilities = by_candidate[id(candidate)].answer(test)
-        scores = metrics.evaluate(test.labels, probabilities, photos.class_names)
+        scores = score(candidate, probabilities, photos, settings)
         measured.append(dataclasses.replace(candidate, test=scores))
+        right[name_of(candidate)] = probabilities.argmax(axis=1) == test.labels
         rows += prediction_rows(candidate, test, probabilities, photos.class_names)
         if candidate is ranking[0]:
             run.keep_model(by_candidate[id(candidate)].folder)
@@ -211,7 +246,71 @@ def measure(
     records.write_csv(
         run.folder / "predictions.csv", (*header, *(f"p_{name}" for name in photos.class_names)), rows
     )
-    return tuple(measured)
+    return tuple(measured), right
+
+
+def score(
+    candidate: Candidate, probabilities: NDArray[np.float32], photos: Photos, settings: Settings
+) -> Measured:
+    """Return what a candidate came to on the test part, and how far that may be off by chance."""
+    test, calibration = photos.parts["test"], candidate.calibration
+    correct = probabilities.argmax(axis=1) == test.labels
+    given = calibration.abstention
+    confidence = probabilities.max(axis=1)
+    return measured(
+        metrics.evaluate(test.labels, probabilities, photos.class_names),
+        intervals(test.labels, probabilities, test.groups, seed=settings.seed),
+        reliability=calibrations.reliability(probabilities, test.labels),
+        selection=calibrations.select(confidence, correct, given.threshold) if given else None,
+        sets=calibrations.measure(calibration.conformal.sets(probabilities), test.labels),
+        without_leaks=float(correct[~photos.leaks].mean()) if photos.leaks.any() else None,
+    )
+
+
+def judge_finetuning(
+    candidates: tuple[Candidate, ...], right: dict[str, NDArray[np.bool_]], photos: Photos
+) -> tuple[Worth, ...]:
+    """Return whether fine-tuning was worth it, for each backbone that was tried with both techniques."""
+    groups = photos.parts["test"].groups
+    comparisons: list[Comparison] = []
+    for backbone in dict.fromkeys(one.backbone for one in candidates):
+        pair = {
+            name: right[name] for name in (f"{backbone}/finetune", f"{backbone}/features") if name in right
+        }
+        if len(pair) == 2:
+            comparisons += compare_all(pair, f"{backbone}/features", groups=groups)
+    return worth_finetuning(candidates, comparisons, photos.summary.n_train / len(photos.class_names))
+
+
+def gather(
+    candidates: tuple[Candidate, ...],
+    comparisons: tuple[Comparison, ...],
+    worth: tuple[Worth, ...],
+    suspects: tuple[Suspect, ...],
+    curve: LearningCurve,
+    forecast: Forecast,
+    photos: Photos,
+    settings: Settings,
+) -> Evidence:
+    """Return what the verdict is drawn from."""
+    use = recommended(candidates, comparisons)
+    accuracy = {name_of(one): one.test.accuracy_interval for one in candidates if one.test}
+    n_train = photos.summary.n_train
+    return Evidence(
+        candidates=candidates,
+        accuracy=accuracy,
+        comparisons=comparisons,
+        worth=worth,
+        calibration=use.calibration,
+        selection=use.test.selection if use.test else None,
+        max_error=settings.max_error,
+        n_images=photos.summary.n_images,
+        findings=photos.findings,
+        n_judged=n_train + photos.summary.n_validation,
+        suspects=suspects,
+        learning_curve=curve,
+        forecast=forecast,
+    )
 
 
 def check_kept_model(run: runs.Run, test: Part, probabilities: NDArray[np.float32]) -> None:
@@ -269,7 +368,7 @@ def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evalu
     model = classifier.load_run(folder)
     listed = dataset.load(samples.resolve(data, progress))
     with Store(progress) as store:
-        usable = audits.audit(listed, store=store, progress=progress).dataset
+        usable = audits.audit(listed, store=store, progress=progress, is_thorough=False).dataset
     labels = matched_labels(usable, model.class_names)
     files = [usable.file(index) for index in range(len(usable))]
     return metrics.evaluate(labels, model.probabilities(files, progress=progress), model.class_names)

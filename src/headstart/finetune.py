@@ -69,13 +69,14 @@ class Epoch:
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """A trained Keras graph, pixels to probabilities, and how it came about.
+    """A trained Keras graph, pixels to features, its head, and how they came about.
 
     Its weights are `mix` of the way, above 0 to 1, from the probe's to those of the pass `history[best]`;
     where nothing was better on validation than the probe, both are 0. It is never worse there than the probe.
     """
 
     model: "Model"
+    head: Head
     history: tuple[Epoch, ...]
     best: int
     mix: float
@@ -187,7 +188,9 @@ class Tuner:
             if found > score:
                 score, best, mix, best_weights = found, len(history) - 1, part, mixed
         self.model.set_weights(best_weights)
-        return FineTuned(self._whole(), tuple(history), best, mix, self.divided.trained_layers)
+        weights, bias = self.model.get_layer("logits").get_weights()
+        trained = Head(weights, bias, head.l2)
+        return FineTuned(self.divided.whole, trained, tuple(history), best, mix, self.divided.trained_layers)
 
     def _inputs(
         self, part: Part, recipe: Recipe, operations: Sequence[str], path: Path, progress: Progress
@@ -228,13 +231,6 @@ class Tuner:
         probabilities = probe.softmax(np.concatenate(logits))
         accuracy = float((probabilities.argmax(axis=1) == part.labels).mean())
         return Epoch(number, loss, probe.log_loss(probabilities, part.labels), accuracy)
-
-    def _whole(self) -> "Model":
-        """Return the trained graph, pixels to probabilities."""
-        keras = import_keras()
-        whole = self.divided.whole
-        logits = self.model.get_layer("logits")(whole.output)
-        return keras.Model(whole.input, keras.layers.Softmax(name="probabilities")(logits), name="classifier")
 
 
 def training_batches(

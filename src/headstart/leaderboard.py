@@ -1,6 +1,7 @@
 """Results as tables on a terminal."""
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headstart.backbones.table import Backbone
@@ -11,7 +12,8 @@ from headstart.store import Usage
 Cells = Sequence[str]
 
 LEADERBOARD_NOTE = """\
-validation, test: accuracy; macro F1: on test; ms: one photo on this machine;
+★: best on validation; validation, test: accuracy; interval: 95%, of test
+better, worse, tie: than ★, on the same test photos; ms: one photo on this machine
 time: what it took, minutes:seconds"""
 
 BACKBONES_NOTE = """\
@@ -29,23 +31,26 @@ samples need a network to come back: `headstart cache clear weights samples`."""
 def render(results: Results) -> str:
     """Return the leaderboard: the best on validation first, the winner marked, then where it stands."""
     best = results.best
-    header = ("  backbone", "technique", "validation", "test", "macro F1", "ms", "MB", "time")
-    table = _table(header, [_row(one, is_best=one == best) for one in results.candidates])
+    header = ("  backbone", "technique", "validation", "test", "interval", "", "ms", "time")
+    decisions = {one.a: one.decision for one in results.comparisons}
+    table = _table(header, [_row(one, best, decisions) for one in results.candidates])
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
     parts = f"{data.n_train:,} to train on, {data.n_validation:,} to choose by, {data.n_test:,} to measure on"
-    return f"{counts}: {parts}\n\n{table}\n{LEADERBOARD_NOTE}\n\n{_conclusion(best)}\n"
+    verdict = "\n".join(textwrap.fill(sentence, 79) for sentence in results.verdict)
+    return f"{counts}: {parts}\n\n{table}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
 
 
-def _row(one: Candidate, *, is_best: bool) -> Cells:
+def _row(one: Candidate, best: Candidate, decisions: Mapping[str, str]) -> Cells:
+    interval = one.test.accuracy_interval if one.test else None
     return (
-        f"{'★' if is_best else ' '} {one.backbone}",
+        f"{'★' if one == best else ' '} {one.backbone}",
         one.technique,
         f"{one.validation.accuracy:.1%}",
         f"{one.test.accuracy:.1%}" if one.test else "",
-        f"{one.test.macro_f1:.3f}" if one.test else "",
+        f"{interval.low:.1%}–{interval.high:.1%}".replace("%–", "–") if interval else "",
+        decisions.get(f"{one.backbone}/{one.technique}", ""),
         f"{one.latency_ms:.1f}",
-        f"{one.size_mb:.1f}",
         _duration(sum(one.seconds.values())),
     )
 
@@ -59,11 +64,6 @@ def _duration(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}"
-
-
-def _conclusion(best: Candidate) -> str:
-    measured = f", {best.test.accuracy:.1%} on {best.test.n_images:,} test photos" if best.test else ""
-    return f"Best on validation: {best.backbone} with {best.technique}{measured}."
 
 
 def render_scores(scores: Evaluation) -> str:

@@ -227,15 +227,19 @@ def _size_of(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def format_of(content: bytes) -> str:
-    """Return Pillow's name for the type of a picture's bytes, such as "PNG"; MPO, a camera's JPEG, is "JPEG".
+def header(content: bytes) -> tuple[str, int, int]:
+    """Return type, width and height that the bytes of a picture claim, as in `("PNG", 640, 480)`.
+
+    The type is Pillow's name for it, but MPO, a camera's JPEG, is "JPEG". The size is that of the pixels as
+    they are stored, before any turn by EXIF orientation.
 
     Raises:
         UnreadableImage: The bytes are no picture.
     """
     try:
         with open_picture(io.BytesIO(content)) as picture:
-            return {"MPO": "JPEG", "DIB": "BMP"}.get(str(picture.format), str(picture.format))
+            name = {"MPO": "JPEG", "DIB": "BMP"}.get(str(picture.format), str(picture.format))
+            return name, *picture.size
     except Exception as error:
         raise UnreadableImage(_reason(content, error), _FIX) from error
 

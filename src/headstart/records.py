@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from headstart.errors import RunError, disk_full_named
 
@@ -56,6 +58,19 @@ def to_bytes(record: object) -> bytes:
 def from_bytes(content: bytes, kind: type[Record]) -> Record:
     """Read what `to_bytes` gave; raises msgspec.DecodeError where it is something else."""
     return msgspec.json.decode(content, type=kind)
+
+
+def to_npz(arrays: Sequence[NDArray[Any]]) -> bytes:
+    """Return arrays, of numbers, as the bytes of a .npz file."""
+    content = io.BytesIO()
+    np.savez(content, *arrays)
+    return content.getvalue()
+
+
+def from_npz(content: bytes) -> tuple[NDArray[Any], ...]:
+    """Read what `to_npz` gave; nothing in it is unpickled."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return tuple(arrays[name] for name in arrays.files)
 
 
 def write_json(path: Path, record: object) -> None:

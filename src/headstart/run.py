@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import os
 import shutil
 from collections.abc import Iterator
@@ -74,9 +75,10 @@ class Run:
             )
         return results
 
-    def select(self, winner: Winner) -> None:
-        """Write down the winner, before the test part is read."""
+    def select(self, winner: Winner) -> str:
+        """Write down the winner, before the test part is read, and return when that was: ISO 8601, UTC."""
         write_json(self.folder / SELECTION, winner)
+        return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     def keep_model(self, folder: Path) -> None:
         """Make a saved classifier the model of this run: the whole of it, or none.

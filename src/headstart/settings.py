@@ -78,6 +78,16 @@ class Settings:
     validation: float = option(0.15, "Part of the photos to choose by, when none is given.", part=True)
     test: float = option(0.2, "Part of the photos to measure on, when none is given.", part=True)
     exclude: tuple[str, ...] = option((), "Classes to leave out, with commas between.")
+    group_by: str | None = option(
+        None,
+        "Photos to keep in one part: those whose paths have the same text where this regular expression "
+        "(or its first group) matches, or the same value in this column of a table.",
+    )
+    check: bool = option(True, "Look for near-duplicates, shortcuts and odd sizes first, too.")
+    max_error: float = option(
+        0.01, "Part of the answers that may be wrong; below the confidence for it, abstain.", part=True
+    )
+    coverage: float = option(0.95, "Part of the photos whose label must be in the set of likely classes.")
     batch_size: int = option(32, "Photos to a training step.", minimum=1)
     learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
     patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)

@@ -1,4 +1,4 @@
-"""Which photos are trained on, chosen by, and measured on: stratified by class, copies kept together."""
+"""Which photos are trained on, chosen by, and measured on: stratified by class, groups kept together."""
 
 import csv
 import shlex
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import records
-from headstart.audit import Audit, free_groups, missing_parts
+from headstart.audit import Audit
 from headstart.errors import RunError, SettingsError, SmallClass
+from headstart.groups import free_groups, missing_parts
 
 PARTS = ("train", "validation", "test")
 CSV_HEADER = ("path", "label", "part", "group")
@@ -42,6 +43,7 @@ class Part:
         paths: N paths, relative to the dataset's root.
         files: The same N, absolute.
         digests: The SHA-256 of each file's bytes, in hexadecimal.
+        groups: int32 (N,); photos of equal number are copies, near-duplicates, or of a group of the user's.
         labels: int32 (N,), indices into the class names.
         sample_weights: float32 (N,), mean 1: how much each photo counts in training.
     """
@@ -49,6 +51,7 @@ class Part:
     paths: tuple[str, ...]
     files: tuple[Path, ...]
     digests: tuple[str, ...]
+    groups: NDArray[np.int32]
     labels: NDArray[np.int32]
     sample_weights: NDArray[np.float32]
 
@@ -65,6 +68,7 @@ def take_part(audit: Audit, split: Split, name: str, *, is_balanced: bool) -> Pa
         paths=chosen.paths,
         files=tuple(chosen.file(index) for index in range(len(chosen))),
         digests=tuple(audit.digests[index] for index in indices),
+        groups=audit.groups[indices],
         labels=chosen.labels,
         sample_weights=weights.astype(np.float32),
     )
@@ -75,10 +79,10 @@ def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:
 
     Each class is divided in the same proportions (largest remainders, at least one photo in each part),
     and the members of a group stay together. Given parts are kept exactly; a validation or test part that
-    was not given is cut from train, and its fraction is then one of train. A train photo with a copy in
-    another given part stays in train. The result depends on the paths, labels and groups of the photos
-    and on the seed, not on their order; one class's division does not depend on the other classes' photos
-    but for rounding.
+    was not given is cut from train, and its fraction is then one of train. A train photo of a group that
+    has a photo in another given part stays in train. The result depends on the paths, labels and groups of
+    the photos and on the seed, not on their order; one class's division does not depend on the other
+    classes' photos but for rounding.
 
     Args:
         audit: N readable photos.
@@ -103,6 +107,16 @@ def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:
             taken, pools[label] = _take(pools[label], quota, keep=1 + len(left))
             parts[[index for group in taken for index in group]] = part
     return Split(parts)
+
+
+def leaking(audit: Audit, split: Split) -> NDArray[np.bool_]:
+    """Return which photos are test photos of a group that has a photo in train or validation, bool (N,).
+
+    That is so only where parts were given: a copy, a near-duplicate or another photo of the user's group
+    was trained on or chosen by, and scores on these flatter.
+    """
+    is_test = split.parts == "test"
+    return np.asarray(is_test & np.isin(audit.groups, audit.groups[~is_test]), dtype=np.bool_)
 
 
 def write_csv(path: Path, audit: Audit, split: Split) -> None:
@@ -169,19 +183,20 @@ def _refuse_small_classes(audit: Audit, pools: Sequence[Sequence[object]]) -> No
     needed = 1 + len(missing)
     small = {name: count for name, count in zip(dataset.class_names, counts, strict=True) if count < needed}
     if small:
-        raise _small_class(small, needed, [part for part in PARTS if part == "train" or part in missing])
+        noun = "groups of photos" if dataset.group_keys else "different readable photos"
+        parts = [part for part in PARTS if part == "train" or part in missing]
+        raise _small_class(small, noun if missing else "readable photos", parts)
 
 
-def _small_class(small: dict[str, int], needed: int, parts: Sequence[str]) -> SmallClass:
+def _small_class(small: dict[str, int], noun: str, parts: Sequence[str]) -> SmallClass:
     is_one = len(small) == 1
     which = "Class" if is_one else "Classes"
     names = _join([f"'{name}' ({count})" for name, count in small.items()])
     verb = "has" if is_one else "have"
-    kind = "different readable photos" if needed > 1 else "readable photos"
     them = "it" if is_one else "them"
     return SmallClass(
-        f"{which} {names} {verb} too few {kind}: {_join(parts)} {'takes' if needed == 1 else 'take'} "
-        f"at least {needed}.",
+        f"{which} {names} {verb} too few {noun}: {_join(parts)} {'takes' if len(parts) == 1 else 'take'} "
+        f"at least {len(parts)}.",
         f"Add photos of {them}, or leave {them} out: --exclude {shlex.quote(','.join(small))}",
     )
 

@@ -1,12 +1,14 @@
 """A backbone on a user's photos, from opened to trained with either technique."""
 
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +20,31 @@ from headstart import (
     engine,
     features,
     forecast,
+    learning_curve,
     metrics,
     pixels,
     probe,
     records,
+    suspects,
 )
+from headstart import calibration as calibrations
 from headstart.augmentation import Effect
 from headstart.backbones.table import Backbone
+from headstart.calibration import Calibration
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.comparison import Candidate, Training
 from headstart.engine import Engine
 from headstart.features import Extractor
 from headstart.finetune import Recipe, Tuner
 from headstart.forecast import Costs, Work
+from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.probe import Head
 from headstart.progress import Progress
 from headstart.settings import Settings
 from headstart.splits import Part
 from headstart.store import Store
+from headstart.suspects import Suspect
 
 NEAR = (0.75, 1.25)
 """Photos of one size, by this part of the backbone's own, are fed as they are."""
@@ -50,7 +58,21 @@ MEASURED = 64
 VIEWS = 2
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
 
+HEADS_VERSION = 1
+"""Goes up when other heads, probabilities or learning curves come of the same features."""
+
 Floats = NDArray[np.float32]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Both:
+    """Photos of train and validation, N: labels and groups int32 (N,), weights float32 (N,)."""
+
+    paths: tuple[str, ...]
+    labels: NDArray[np.int32]
+    groups: NDArray[np.int32]
+    sample_weights: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,17 +231,101 @@ class Trial:
         return both[: len(self.train.files)], both[len(self.train.files) :]
 
     @functools.cached_property
+    def _both(self) -> Both:
+        """What is known of train and validation together, train first."""
+        parts = (self.train, self.validation)
+        return Both(
+            paths=(*self.train.paths, *self.validation.paths),
+            labels=np.concatenate([part.labels for part in parts]),
+            groups=np.concatenate([part.groups for part in parts]),
+            sample_weights=np.concatenate([part.sample_weights for part in parts]),
+        )
+
+    def _once(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Return what was computed from these features, labels and parts before, else compute and keep it."""
+        decided_by = (
+            what,
+            HEADS_VERSION,
+            self._key,
+            self.settings.fit,
+            self.settings.seed,
+            len(self.train.files),
+            (*self.train.digests, *self.validation.digests),
+            self._both.labels.tobytes(),
+            self._both.groups.tobytes(),
+            self._both.sample_weights.tobytes(),
+        )
+        key = hashlib.sha256(repr(decided_by).encode()).digest()
+        kept = self._store.get([key])
+        if kept:
+            return records.from_npz(kept[key])
+        found = compute()
+        self._store.put([(key, records.to_npz(found))], features.KIND)
+        return found
+
+    def _head_once(self, what: str, fit: Callable[[], Head]) -> Head:
+        def arrays() -> tuple[Array, ...]:
+            found = fit()
+            return found.weights, found.bias, np.array(found.l2)
+
+        with self._timed("probe"):
+            weights, bias, l2 = self._once(what, arrays)
+        return Head(weights, bias, float(l2))
+
+    @functools.cached_property
     def head(self) -> Head:
         """The probe, fitted on train, its penalty chosen on validation."""
-        train, validation = self._features
-        with self._timed("probe"):
+
+        def fit() -> Head:
+            train, validation = self._features
             return probe.fit(
+                train, self.train.labels, validation, self.validation.labels, self.train.sample_weights
+            )
+
+        return self._head_once("head", fit)
+
+    @functools.cached_property
+    def out_of_fold(self) -> Floats:
+        """What heads that were not fitted on a photo make of it, for each of train and validation."""
+
+        def ask() -> tuple[Array, ...]:
+            both, l2 = self._both, self.head.l2
+            vectors = np.concatenate(self._features)
+            return (
+                suspects.out_of_fold(
+                    vectors, both.labels, both.groups, both.sample_weights, l2, seed=self.settings.seed
+                ),
+            )
+
+        with self._timed("probe"):
+            return self._once("out of fold", ask)[0]
+
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Return the photos of train and validation whose labels look wrong, the worst first."""
+        both = self._both
+        return suspects.rank(both.labels, self.out_of_fold, self.class_names, both.paths)
+
+    def learning_curve(self) -> LearningCurve:
+        """Return how accuracy on validation grew with the training photos."""
+
+        def measure() -> tuple[Array, ...]:
+            train, validation = self._features
+            found = learning_curve.measure(
                 train,
                 self.train.labels,
+                self.train.groups,
+                self.train.sample_weights,
                 validation,
                 self.validation.labels,
-                self.train.sample_weights,
+                class_names=self.class_names,
+                l2=self.head.l2,
+                evaluation_groups=self.validation.groups,
+                seed=self.settings.seed,
             )
+            return (np.frombuffer(records.to_bytes(found), np.uint8),)
+
+        (content,) = self._once(f"learning curve {self.class_names}", measure)
+        return records.from_bytes(content.tobytes(), LearningCurve)
 
     @functools.cached_property
     def probe_scores(self) -> Evaluation:
@@ -228,26 +334,33 @@ class Trial:
         return metrics.evaluate(self.validation.labels, probabilities, self.class_names)
 
     def probed(self) -> Trained:
-        """Fit the probe again, its penalty fixed, on train and validation; its scores are from before."""
-        scores = self.probe_scores
-        with self._timed("probe"):
-            refitted = probe.refit(
-                np.concatenate(self._features),
-                np.concatenate([self.train.labels, self.validation.labels]),
-                np.concatenate([self.train.sample_weights, self.validation.sample_weights]),
-                self.head.l2,
-                start=self.head,
-            )
+        """Fit the probe again, its penalty fixed, on train and validation; its scores are from before.
+
+        What its confidence is worth is asked of heads that were fitted on a part of these photos each.
+        """
+        scores, both = self.probe_scores, self._both
+
+        def refit() -> Head:
+            vectors = np.concatenate(self._features)
+            return probe.refit(vectors, both.labels, both.sample_weights, self.head.l2, start=self.head)
+
+        calibration = self._calibration(self.out_of_fold, both.labels)
+        calibrated = self._head_once("refitted head", refit).tempered(calibration.temperature)
 
         def answer(part: Part) -> Floats:
             title = f"{self.row.name} test features"
             vectors = self.extractor.features(part.files, part.digests, title, self._progress)
-            return refitted.probabilities(vectors)
+            return calibrated.probabilities(vectors)
 
         training = Training(self.image_size_px, self.head.l2)
-        whole = self.extractor.engine.with_head(refitted.weights, refitted.bias)
-        candidate = self._saved("features", whole, scores, training, self._latency_ms())
+        whole = self.extractor.engine.with_head(calibrated.weights, calibrated.bias)
+        candidate = self._saved("features", whole, scores, calibration, training, self._latency_ms())
         return Trained(candidate, self._folder("features"), answer)
+
+    def _calibration(self, probabilities: Floats, labels: NDArray[np.int32]) -> Calibration:
+        return calibrations.calibrate(
+            probabilities, labels, max_error=self.settings.max_error, coverage=self.settings.coverage
+        )
 
     def _latency_ms(self) -> float:
         """Return what one picture takes; on this machine it is measured once."""
@@ -286,7 +399,7 @@ class Trial:
             tuned = self._tuner.train(head, self.train, self.validation, recipe, folder, self._progress)
         with self._timed("convert"):
             kind = engine.choose(self.settings.engine)
-            whole = engine.prepare(tuned.model, self._examples, kind, self._progress)
+            backbone = engine.prepare(tuned.model, self._examples, kind, self._progress)
         self._remember(convert=self.seconds["convert"])
         training = Training(
             image_size_px=self.image_size_px,
@@ -298,11 +411,18 @@ class Trial:
             best_epoch=tuned.best,
             mix=tuned.mix,
         )
-        model = Classifier(self._record("finetune"), whole)
-        title = f"{self.row.name} fine-tuned validation"
-        probabilities = model.probabilities(self.validation.files, title=title, progress=self._progress)
+        files = self.validation.files
+        with self._progress.stage(f"{self.row.name} fine-tuned validation", len(files)) as advance:
+            rows = []
+            for row in features.extract(backbone, files, self.settings.fit):
+                rows.append(row)
+                advance()
+        probabilities = tuned.head.probabilities(np.stack(rows))
         scores = metrics.evaluate(self.validation.labels, probabilities, self.class_names)
-        self._saved("finetune", whole, scores, training, whole.latency_ms())
+        calibration = self._calibration(probabilities, self.validation.labels)
+        calibrated = tuned.head.tempered(calibration.temperature)
+        whole = backbone.with_head(calibrated.weights, calibrated.bias)
+        self._saved("finetune", whole, scores, calibration, training, whole.latency_ms())
 
     @functools.cached_property
     def _tuner(self) -> Tuner:
@@ -377,7 +497,7 @@ class Trial:
     def _candidate_file(self, technique: str) -> Path:
         return self._work / f"{self.row.name}-{technique}.json"
 
-    def _record(self, technique: str) -> ClassifierRecord:
+    def _record(self, technique: str, calibration: Calibration) -> ClassifierRecord:
         return ClassifierRecord(
             schema_version=classifier.SCHEMA_VERSION,
             class_names=self.class_names,
@@ -387,20 +507,28 @@ class Trial:
             fit=self.settings.fit,
             scaling=self.row.scaling,
             pixels_version=pixels.PIXELS_VERSION,
+            calibration=calibration,
         )
 
     def _saved(
-        self, technique: str, whole: Engine, scores: Evaluation, training: Training, latency_ms: float
+        self,
+        technique: str,
+        whole: Engine,
+        scores: Evaluation,
+        calibration: Calibration,
+        training: Training,
+        latency_ms: float,
     ) -> Candidate:
         """Save a candidate's classifier and what is known of it in the work folder."""
         folder = self._folder(technique)
-        Classifier(self._record(technique), whole).save(folder)
+        Classifier(self._record(technique, calibration), whole).save(folder)
         n_head = (self.row.feature_size + 1) * len(self.class_names)
         candidate = Candidate(
             backbone=self.row.name,
             technique=technique,
             validation=scores,
             test=None,
+            calibration=calibration,
             seconds=seconds_of(technique, self.seconds),
             parameters=self.row.parameters + n_head,
             size_mb=max(file.stat().st_size for file in folder.iterdir()) / 1e6,

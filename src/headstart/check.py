@@ -1,0 +1,146 @@
+"""What an audit found, in words and as CSV files to act on; no photo is changed, moved or deleted."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart import dataset, records, samples
+from headstart.audit import Audit, audit
+from headstart.errors import DataError
+from headstart.findings import KINDS, Finding
+from headstart.groups import members, numbered
+from headstart.progress import Progress
+from headstart.splits import PARTS
+from headstart.store import Store
+
+FIXES = {"list": "findings.csv", "quarantine": "kept.csv", "group": "groups.csv"}
+"""What can be done about findings, and the file that it writes."""
+
+SHOWN = 5
+"""Findings of a kind that are printed at most."""
+
+Row = tuple[object, ...]
+Table = tuple[Sequence[str], Sequence[Row]]
+"""Header and rows."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of some photos.
+
+    Attributes:
+        n_images: Photos that can be read.
+        n_unreadable: Those that cannot.
+        findings: Gravest first.
+    """
+
+    data: str
+    n_images: int
+    n_unreadable: int
+    class_names: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def look(
+    data: str, *, exclude: Sequence[str] = (), group_by: str | None = None, progress: Progress | None = None
+) -> Audit:
+    """Audit photos thoroughly.
+
+    Args:
+        data: Folder of photos, a CSV or TSV file, or sample:NAME.
+        exclude: Classes to leave out.
+        group_by: See `headstart.dataset.load`.
+        progress: Where to tell how far it is.
+
+    Raises:
+        DataError: The photos are not there, or not listed as they should be.
+        SettingsError: `group_by` is no regular expression.
+    """
+    progress = progress or Progress()
+    source = samples.resolve(data, progress).expanduser()
+    listed = dataset.load(source, exclude=exclude, group_by=group_by)
+    with Store(progress) as store:
+        return audit(listed, store=store, progress=progress)
+
+
+def report(data: str, found: Audit) -> Report:
+    """Return what an audit found, without the photos."""
+    return Report(data, len(found.dataset), len(found.quarantine), found.dataset.class_names, found.findings)
+
+
+def render(told: Report) -> str:
+    """Return findings in words, kind by kind, at most `SHOWN` of each."""
+    photos = f"{told.n_images:,} photos of {len(told.class_names):,} classes"
+    lines = [f"{photos}, and {told.n_unreadable:,} unreadable" if told.n_unreadable else photos]
+    for kind, title in KINDS.items():
+        same = [one for one in told.findings if one.kind == kind]
+        if same:
+            lines += ["", f"{title}: {len(same):,}", *_lines(same)]
+    if not told.findings:
+        lines += ["", "Nothing was found amiss."]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(same: Sequence[Finding]) -> Iterator[str]:
+    yield from (f"  {one.detail}" for one in same[:SHOWN])
+    if len(same) > SHOWN:
+        yield f"  … and {len(same) - SHOWN:,} more: --json or --fix list shows them."
+    yield from (f"  → {advice}" for advice in dict.fromkeys(one.advice for one in same))
+
+
+def write(fix: str, folder: Path, found: Audit) -> Path:
+    """Write one of `FIXES` into a folder, which is made where it is missing, and return the file.
+
+    list: each photo of each finding, with what to do. quarantine: the photos that can be used as they are,
+    without those in two classes and all but one of exact copies (the one in test stays, else in
+    validation); near-duplicates stay. group: all readable photos, with a column that says which belong
+    together. The last two are tables that `headstart compare` reads, their paths absolute.
+
+    Raises:
+        DataError: A file of that name is there.
+        DiskFull: No space is left.
+    """
+    path = folder / FIXES[fix]
+    if os.path.lexists(path):
+        raise DataError(f"{path} is there already.", "Name another folder with --out, or remove the file.")
+    header, rows = {"list": _listed, "quarantine": _kept, "group": _grouped}[fix](found)
+    records.write_csv(path, header, rows)
+    return path
+
+
+def _listed(found: Audit) -> Table:
+    rows: list[Row] = [
+        (one.kind, path, number, one.detail, one.advice)
+        for number, one in enumerate(found.findings, start=1)
+        for path in one.paths or ("",)
+    ]
+    return ("kind", "path", "finding", "detail", "advice"), rows
+
+
+def _kept(found: Audit) -> Table:
+    kept = []
+    for copies in members(numbered(found.digests)):
+        if len({int(found.dataset.labels[index]) for index in copies}) == 1:
+            kept.append(min(copies, key=lambda index: _last_part_first(found.dataset.given_parts[index])))
+    return _table(found.dataset, sorted(kept), {})
+
+
+def _last_part_first(part: str) -> int:
+    return -PARTS.index(part) if part else 0
+
+
+def _grouped(found: Audit) -> Table:
+    return _table(found.dataset, range(len(found.dataset)), {"group": found.groups.tolist()})
+
+
+def _table(photos: dataset.Dataset, indices: Sequence[int], more: dict[str, list[int]]) -> Table:
+    """Return header and rows of a table that `headstart.dataset.load` reads."""
+    columns: dict[str, Sequence[object]] = {
+        "path": [photos.file(index) for index in range(len(photos))],
+        "label": [photos.class_names[label] for label in photos.labels],
+    }
+    if any(photos.given_parts):
+        columns["split"] = photos.given_parts
+    columns.update(more)
+    return tuple(columns), [tuple(column[index] for column in columns.values()) for index in indices]

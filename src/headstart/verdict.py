@@ -1,0 +1,317 @@
+"""What a run comes to in words: which candidate to use, how sure that is, what it costs, what may be wrong.
+
+Each sentence has the number behind it, and nothing is said that was not measured.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headstart.calibration import Calibration, Selection, photos_needed
+from headstart.comparison import Candidate, FindingSummary, Rule, Worth
+from headstart.forecast import Forecast, in_words
+from headstart.learning_curve import LearningCurve
+from headstart.metrics import Evaluation
+from headstart.significance import Comparison, Decision, Interval, prefer
+from headstart.suspects import Suspect
+
+LARGE = 1000
+"""Photos of a class from which on the rule of thumb's data is large. The rule names no number; this is what
+ImageNet's own classes have, 732 to 1,300 (Russakovsky et al., IJCV 115, 2015, table 2)."""
+
+SIMILAR = 0.9
+"""Headway from which on the rule of thumb's data is similar to ImageNet. The rule names no number; ours is
+between photos of animals and photos of clothing, which ImageNet has classes of but few photos like."""
+
+STANDING: dict[Decision, str] = {"worse": "is better than", "tie": "ties with", "better": "is worse than"}
+"""How the reference of a comparison stands to the other candidate, of whom the decision tells."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict is drawn from.
+
+    Attributes:
+        candidates: Best on validation first, each measured on test; the first was fixed before.
+        accuracy: By candidate, "backbone/technique": the interval of its accuracy on test.
+        comparisons: Of each other candidate with the first, on test.
+        worth: Of each backbone that was tried with both techniques.
+        calibration: Of the candidate that `recommended` names; None where there is none.
+        selection: What its threshold let through on test; None without a threshold.
+        max_error: Part of the answers that calibration was told may be wrong.
+        n_images: Photos that were checked and can be read.
+        findings: Of the audit, gravest first.
+        n_judged: Labels that a probe was asked about.
+        suspects: Those that look wrong, the worst first.
+        learning_curve: Of the features of a backbone; None where there is none.
+        forecast: What the run was said to cost, and what it cost.
+    """
+
+    candidates: tuple[Candidate, ...]
+    accuracy: Mapping[str, Interval]
+    comparisons: tuple[Comparison, ...]
+    worth: tuple[Worth, ...]
+    calibration: Calibration | None
+    selection: Selection | None
+    max_error: float
+    n_images: int
+    findings: tuple[FindingSummary, ...]
+    n_judged: int
+    suspects: tuple[Suspect, ...]
+    learning_curve: LearningCurve | None
+    forecast: Forecast
+
+
+def name_of(candidate: Candidate) -> str:
+    """Return "backbone/technique", by which comparisons know a candidate."""
+    return f"{candidate.backbone}/{candidate.technique}"
+
+
+def recommended(candidates: Sequence[Candidate], comparisons: Sequence[Comparison]) -> Candidate:
+    """Return the candidate to use: the first, or the cheapest of those that tie with it on test."""
+    by_name = {name_of(one): one for one in candidates}
+    latency_ms = {name: one.latency_ms for name, one in by_name.items()}
+    size_mb = {name: one.size_mb for name, one in by_name.items()}
+    return by_name[prefer(name_of(candidates[0]), comparisons, latency_ms, size_mb)]
+
+
+def write(evidence: Evidence) -> tuple[str, ...]:
+    """Return the verdict: 3 to 8 sentences, each with a number.
+
+    Raises:
+        ValueError: The candidate to use was not measured on test.
+    """
+    use = recommended(evidence.candidates, evidence.comparisons)
+    if use.test is None:
+        raise ValueError(f"{name_of(use)} was not measured on test")
+    sentences = (
+        _use(use, use.test, evidence.accuracy[name_of(use)]),
+        _rivals(use, evidence),
+        _finetuning(use, evidence.worth),
+        _confidence(evidence),
+        _cost(use, evidence.forecast),
+        _data(evidence),
+        _weakest(use.test),
+        _more_photos(evidence.learning_curve),
+    )
+    return tuple(filter(None, sentences))
+
+
+def worth_finetuning(
+    candidates: Sequence[Candidate], comparisons: Sequence[Comparison], photos_per_class: float
+) -> tuple[Worth, ...]:
+    """Return one judgement for each backbone with both techniques, in the order of the candidates.
+
+    Args:
+        candidates: Each with its scores on validation.
+        comparisons: On test, among them "backbone/finetune" with "backbone/features" as `b`.
+        photos_per_class: Training photos over classes.
+    """
+    by_name = {name_of(one): one for one in candidates}
+    found = {(one.a, one.b): one for one in comparisons}
+    pairs = [
+        (f"{name}/finetune", f"{name}/features") for name in dict.fromkeys(one.backbone for one in candidates)
+    ]
+    return tuple(
+        _worth(by_name[features], by_name[finetune], found[finetune, features], photos_per_class)
+        for finetune, features in pairs
+        if (finetune, features) in found
+    )
+
+
+def headway(scores: Evaluation) -> float:
+    """Return how far accuracy is from that of always saying the commonest class, 0, to 1; 0 at the least.
+
+    Example:
+        >>> from headstart.metrics import PerClass
+        >>> classes = (PerClass("cat", 0.9, 0.9, 0.9, 60), PerClass("dog", 0.9, 0.9, 0.9, 40))
+        >>> round(headway(Evaluation(100, 0.9, 0.9, 0.9, 0.3, classes, ())), 2)
+        0.75
+    """
+    commonest = max(one.n_images for one in scores.per_class) / scores.n_images
+    return max(0.0, (scores.accuracy - commonest) / (1 - commonest)) if commonest < 1 else 0.0
+
+
+def _worth(features: Candidate, finetune: Candidate, found: Comparison, photos_per_class: float) -> Worth:
+    made = headway(features.validation)
+    is_large, is_similar = photos_per_class >= LARGE, made >= SIMILAR
+    rule: Rule = "nothing" if is_large == is_similar else "finetune" if is_large else "features"
+    seconds = sum(finetune.seconds.values()) - sum(features.seconds.values())
+    return Worth(
+        backbone=features.backbone,
+        gain=found.difference,
+        interval=found.interval,
+        decision=found.decision,
+        n_images=found.n_images,
+        seconds=seconds,
+        photos_per_class=photos_per_class,
+        headway=made,
+        rule=rule,
+        measured=_measured(features.backbone, found, seconds),
+        rule_of_thumb=_rule_of_thumb(rule, photos_per_class, made),
+    )
+
+
+def _measured(backbone: str, found: Comparison, seconds: float) -> str:
+    outcome = {"better": "it was worth it", "worse": "it did harm", "tie": "a tie, so features will do"}
+    return (
+        f"Fine-tuning {backbone} instead of training on its features changed accuracy on {found.n_images:,} "
+        f"test photos by {_points(found.difference)} ({_range(found.interval)}) for "
+        f"{in_words(max(seconds, 0))} more: {outcome[found.decision]}."
+    )
+
+
+def _rule_of_thumb(rule: Rule, photos_per_class: float, made: float) -> str:
+    says = {"features": "says features", "finetune": "says fine-tuning", "nothing": "has no plain answer"}
+    return (
+        f"The rule of thumb {says[rule]}: {photos_per_class:,.0f} training photos of a class are "
+        f"{'many' if photos_per_class >= LARGE else 'few'} (from {LARGE:,} on they are many), and the photos "
+        f"are {'like' if made >= SIMILAR else 'unlike'} ImageNet's, for a probe gets {made:.0%} of the way "
+        f"from always saying the commonest class to no mistake (from {SIMILAR:.0%} on they are like)."
+    )
+
+
+def _use(use: Candidate, test: Evaluation, interval: Interval) -> str:
+    return (
+        f"Use {_said(use)}: it is right on {test.accuracy:.1%} of {test.n_images:,} test photos "
+        f"({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%})."
+    )
+
+
+def _rivals(use: Candidate, evidence: Evidence) -> str:
+    """Say how the one to use stands beside the others, and why it is preferred where they tie."""
+    first, own = evidence.candidates[0], name_of(use)
+    found = {one.a: one for one in evidence.comparisons if one.b == name_of(first)}
+    if not found:
+        return ""
+    if use is not first:
+        tie = found[own]
+        return (
+            f"It ties with {_said(first)}, the best on validation ({_points(tie.difference)}, "
+            f"{_range(tie.interval)}), and is cheaper: {use.latency_ms:.1f} ms a photo against "
+            f"{first.latency_ms:.1f}, {use.size_mb:.1f} MB against {first.size_mb:.1f}."
+        )
+    nearest = max(found.values(), key=lambda one: one.difference)
+    others = nearest.a.replace("/", " with ")
+    differs = f"differs by {_points(nearest.difference)} ({_range(nearest.interval)})"
+    chosen = f"; {_said(first)} was chosen before, on {first.validation.n_images:,} validation photos"
+    end = f"{chosen if nearest.decision == 'better' else ''}."
+    if len(found) == 1:
+        return f"On these photos it {STANDING[nearest.decision]} {others}, which {differs}{end}"
+    counts = Counter(one.decision for one in found.values())
+    standing = [f"{verb} {counts[decision]}" for decision, verb in STANDING.items() if counts[decision]]
+    return (
+        f"On these photos it {_join(standing)} of the {len(found):,} other candidates; the best of them, "
+        f"{others}, {differs}{end}"
+    )
+
+
+def _finetuning(use: Candidate, worth: Sequence[Worth]) -> str:
+    """Say of one backbone, that of the candidate to use if it can be, whether fine-tuning was worth it."""
+    own_first = sorted(worth, key=lambda one: one.backbone != use.backbone)
+    return own_first[0].measured if own_first else ""
+
+
+def _confidence(evidence: Evidence) -> str:
+    calibration, selection, max_error = evidence.calibration, evidence.selection, evidence.max_error
+    if calibration is None:
+        return ""
+    if calibration.abstention is None or selection is None:
+        return (
+            f"No threshold of confidence can promise that at most {max_error:.1%} of the answers above it "
+            f"are wrong: that takes {photos_needed(max_error):,} validation photos or more with hardly a "
+            f"mistake among the surest, and there are {calibration.n_images:,}."
+        )
+    return (
+        f"Where it is {calibration.abstention.threshold:.1%} sure or more, at most {max_error:.1%} of its "
+        f"answers should be wrong: on test these were {selection.coverage:.0%} of the photos, and "
+        f"{selection.n_wrong:,} of {selection.n_accepted:,} were wrong."
+    )
+
+
+def _cost(use: Candidate, forecast: Forecast) -> str:
+    took = forecast.actual_seconds
+    whole = (
+        f"; the whole comparison took {in_words(took)}, forecast {in_words(forecast.seconds)}" if took else ""
+    )
+    left_out = f", and left out {_join(forecast.left_out)} for lack of time" if forecast.left_out else ""
+    return (
+        f"It took {in_words(sum(use.seconds.values()))} to train, and takes {use.latency_ms:.1f} ms for a "
+        f"photo on this machine and {use.size_mb:.1f} MB on disk{whole}{left_out}."
+    )
+
+
+def _data(evidence: Evidence) -> str:
+    """Say what the audit found, and how many labels look wrong."""
+    n_findings, n_suspects = len(evidence.findings), len(evidence.suspects)
+    kinds = Counter(one.kind.replace("_", " ") for one in evidence.findings)
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    text = f"The check of {evidence.n_images:,} photos gave {n_findings:,} finding{'s' * (n_findings != 1)}"
+    text += f" ({counted})" if counted else ""
+    if evidence.n_judged:
+        text += f", and {n_suspects:,} of {evidence.n_judged:,} labels look wrong"
+    if not evidence.n_judged or not n_suspects:
+        return f"{text}."
+    first = evidence.suspects[0]
+    return (
+        f"{text} (suspects.csv): look first at {first.path}, labelled {first.label} and more like "
+        f"{first.suggested}."
+    )
+
+
+def _weakest(test: Evaluation) -> str:
+    """Name the class that is found least often, and what it is taken for."""
+    seen = [index for index, one in enumerate(test.per_class) if one.n_images]
+    weakest = min(seen, key=lambda index: test.per_class[index].recall)
+    one, row = test.per_class[weakest], test.confusion[weakest]
+    strays = [0 if index == weakest else count for index, count in enumerate(row)]
+    if not sum(strays):
+        return ""
+    other = test.per_class[strays.index(max(strays))].name
+    return (
+        f"The weakest class is {one.name}: {row[weakest]:,} of its {one.n_images:,} test photos are found, "
+        f"and {max(strays):,} are taken for {other}."
+    )
+
+
+def _more_photos(curve: LearningCurve | None) -> str:
+    if curve is None:
+        return ""
+    more = curve.more
+    if more.n_photos is None or more.low is None or more.high is None:
+        return f"How many more training photos bring 1 point of accuracy cannot be said: {more.reason}."
+    return (
+        f"One point of accuracy takes about {_rounded(more.n_photos)} more training photos "
+        f"({_rounded(more.low)} to {_rounded(more.high)}), by the learning curve of the features."
+    )
+
+
+def _said(candidate: Candidate) -> str:
+    return f"{candidate.backbone} with {candidate.technique}"
+
+
+def _points(difference: float) -> str:
+    """Return a difference of accuracies in percentage points, with its sign.
+
+    >>> _points(-0.0124), _points(0.01), _points(0)
+    ('-1.2 points', '+1.0 points', '0.0 points')
+    """
+    return f"{100 * difference:+.1f} points" if round(difference, 3) else "0.0 points"
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.level:.0%} interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+
+
+def _rounded(number: int) -> str:
+    """Return a number to two digits, for no more of them are known.
+
+    >>> _rounded(1873), _rounded(96), _rounded(0)
+    ('1,900', '96', '0')
+    """
+    return f"{round(number, 1 - math.floor(math.log10(number))) if number > 0 else 0:,}"
+
+
+def _join(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
