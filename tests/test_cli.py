@@ -345,7 +345,7 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
     done = run(*words)
     assert done.exit_code == 0
     assert "★ tiny      features " in done.stdout
-    assert done.stdout.endswith("Best on validation: tiny with features, 100.0% on 8 test photos.\n")
+    assert "\nUse tiny with features: it is right on 100.0% of 8 test photos " in done.stdout
     assert done.stderr.splitlines()[-1] == "Use it: headstart predict one PHOTO"
     assert run(*words, "--quiet").stderr == ""
     assert [one["technique"] for one in json.loads(run(*words, "--json").stdout)["candidates"]] == [
@@ -401,7 +401,9 @@ def test_predict_prints_json_lines(finished: Finished) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     record = json.loads(line)
-    assert list(record) == ["path", "label", "confidence", "probabilities"]
+    assert list(record) == ["path", "label", "confidence", "probabilities", "is_sure", "likely"]
+    assert record["is_sure"] is None  # no threshold can be promised from so few photos
+    assert record["label"] in record["likely"]
     assert record["confidence"] == record["probabilities"][record["label"]]
     assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert list(record["probabilities"]) == ["blue", "green", "red"]
@@ -420,6 +422,8 @@ def test_predict_tells_an_unreadable_photo_and_goes_on(finished: Finished) -> No
         "label": None,
         "confidence": None,
         "probabilities": None,
+        "is_sure": None,
+        "likely": [],
         "error": f"{damaged} cannot be read. It is cut short.",
     }
     assert json.loads(second)["path"] == str(whole)

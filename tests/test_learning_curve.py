@@ -320,4 +320,5 @@ def test_half_of_clothing_foretells_the_whole(shared_data: Path, seed: int) -> N
     half = np.random.default_rng(seed).permutation(len(labels))[: len(labels) // 2]
     foretold, truth = of(half).doubled, of(range(len(labels))).points[-1].accuracy
     assert truth in foretold.interval
-    assert foretold.accuracy == pytest.approx(truth, abs=0.03)
+    assert foretold.interval.high - foretold.interval.low < 0.13
+    assert foretold.accuracy == pytest.approx(truth, abs=0.05)

@@ -21,8 +21,8 @@ LARGE = 1000
 ImageNet's own classes have, 732 to 1,300 (Russakovsky et al., IJCV 115, 2015, table 2)."""
 
 SIMILAR = 0.9
-"""Headway from which on the rule of thumb's data is similar to ImageNet. The rule names no number; ours is
-between photos of animals and photos of clothing, which ImageNet has classes of but few photos like."""
+"""Headway from which on the rule of thumb's data is similar to ImageNet. The rule names no number; ours lies
+between what mobilenet_v2 comes to on photos of animals, 0.98, and of clothing, 0.78."""
 
 STANDING: dict[Decision, str] = {"worse": "is better than", "tie": "ties with", "better": "is worse than"}
 """How the reference of a comparison stands to the other candidate, of whom the decision tells."""
