@@ -1,4 +1,4 @@
-"""Fine-tuning on activations that are kept, in one or two views, against live ones: rate and accuracy.
+"""Fine-tuning on activations that are kept, in two views, against live ones: rate and accuracy.
 
 python benchmarks/finetuning.py ../shared/data
 """
@@ -18,7 +18,7 @@ from headstart.store import Store
 
 BACKBONE = "mobilenet_v2"
 SEEDS = (0, 1, 2)
-VARIANTS = {"live": 0, "one view": 1, "two views": 2}
+VARIANTS = {"live": 0, "two views": 2}
 
 
 def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]:
