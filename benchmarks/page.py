@@ -148,15 +148,13 @@ def main() -> None:
         f"{one['measured_on']['cores']} cores"
         for name, one in kept.items()
     ]
-    sections = [
-        INTRODUCTION,
-        article(kept["article"], kept["article_timed"]),
-        extraction(kept["extraction"]),
-        commands(kept["commands"]),
-        finetuning(kept["finetuning"]),
-        forecasts(kept["forecasts"]),
-        "## Measured on\n\n" + "\n".join(about) + "\n",
-    ]
+    sections = [INTRODUCTION]
+    if {"article", "article_timed"} <= set(kept):
+        sections.append(article(kept["article"], kept["article_timed"]))
+    for section in (extraction, commands, finetuning, forecasts):
+        if section.__name__ in kept:
+            sections.append(section(kept[section.__name__]))
+    sections.append("## Measured on\n\n" + "\n".join(about) + "\n")
     PAGE.write_text("\n".join(sections))
 
 
