@@ -344,7 +344,10 @@ class Trial:
             vectors = np.concatenate(self._features)
             return probe.refit(vectors, both.labels, both.sample_weights, self.head.l2, start=self.head)
 
-        calibration = self._calibration(self.out_of_fold, both.labels)
+        # A class that is a single group of photos was fitted on by every head: its answers prove nothing.
+        fold_of = suspects.folds(both.labels, both.groups, seed=self.settings.seed)
+        judged = fold_of != suspects.IN_EVERY_FIT
+        calibration = self._calibration(self.out_of_fold[judged], both.labels[judged])
         calibrated = self._head_once("refitted head", refit).tempered(calibration.temperature)
 
         def answer(part: Part) -> Floats:
