@@ -277,6 +277,19 @@ def select(confidence: Floats, correct: Bools, threshold: float) -> Selection:
     )
 
 
+def risk_curve(confidence: Floats, correct: Bools, n_points: int = 40) -> tuple[Selection, ...]:
+    """Return what thresholds let through that accept growing parts of N photos, the last one all of them.
+
+    Example:
+        >>> curve = risk_curve(np.float32([0.9, 0.8, 0.6, 0.7]), np.array([True, True, False, True]), 4)
+        >>> [(one.coverage, one.risk) for one in curve]
+        [(0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (1.0, 0.25)]
+    """
+    descending, n = np.sort(confidence)[::-1], len(confidence)
+    ranks = np.unique(np.ceil(np.linspace(1, n_points, n_points) / n_points * n).astype(int))
+    return tuple(select(confidence, correct, descending[rank - 1]) for rank in ranks)
+
+
 def abstention(
     confidence: Floats, correct: Bools, max_error: float, level: float = LEVEL
 ) -> Abstention | None:

@@ -14,7 +14,7 @@ from headstart.significance import Comparison, Decision, Interval, Intervals
 
 Rule = Literal["features", "finetune", "nothing"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Measured(Evaluation):
         recall_intervals: In the order of the class names, as those of accuracy; None without a photo.
         reliability: How often it is right, by its confidence.
         selection: What the confidence below which it abstains let through; None without one.
+        risk_curve: What other confidences would let through, from few photos to all.
         sets: How often the label was in its set of classes, and how large the sets were.
         without_leaks: Accuracy on the photos that have no copy in train or validation; None where all have
             none.
@@ -87,6 +88,7 @@ class Measured(Evaluation):
     recall_intervals: tuple[Interval | None, ...]
     reliability: Reliability
     selection: Selection | None
+    risk_curve: tuple[Selection, ...]
     sets: SetQuality
     without_leaks: float | None
 
@@ -97,6 +99,7 @@ def measured(
     *,
     reliability: Reliability,
     selection: Selection | None,
+    risk_curve: tuple[Selection, ...],
     sets: SetQuality,
     without_leaks: float | None,
 ) -> Measured:
@@ -109,9 +112,19 @@ def measured(
         recall_intervals=intervals.recalls,
         reliability=reliability,
         selection=selection,
+        risk_curve=risk_curve,
         sets=sets,
         without_leaks=without_leaks,
     )
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The same training once more, from another seed: accuracies; None before test was read."""
+
+    seed: int
+    validation_accuracy: float
+    test_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,8 @@ class Candidate:
     """A backbone with a technique, and what it came to.
 
     Attributes:
-        validation: What it was chosen by, before its confidence was calibrated.
+        validation: What it was chosen by, before its confidence was calibrated: on the validation part, or
+            with folds on all photos of train and validation, each by a network not trained on it.
         test: What it was measured on, once, after the winner was fixed; None before.
         calibration: What its confidence is worth, from photos that its head was not fitted on.
         seconds: Wall time by stage.
@@ -127,6 +141,7 @@ class Candidate:
         size_mb: The saved graph, in 10^6 bytes.
         latency_ms: Median of one picture at a time on this machine.
         training: How it came about.
+        repeats: Each training with its seed, where `seeds` asked for several and it depends on the seed.
     """
 
     backbone: str
@@ -139,6 +154,7 @@ class Candidate:
     size_mb: float
     latency_ms: float
     training: Training
+    repeats: tuple[Repeat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +211,9 @@ class Results:
         n_suspects: Photos of train and validation whose labels look wrong; suspects.csv lists them.
         verdict: What it all comes to, in sentences.
         winner_fixed_at: When the winner was written down, ISO 8601, UTC; only then was test read.
+        n_folds: Validation was by so many folds of train and validation; 0: by the validation part alone.
+        data_sha256: Of the photos that were used, their labels and their parts.
+        weights_sha256: By backbone, of its pretrained weights.
     """
 
     schema_version: int
@@ -208,8 +227,11 @@ class Results:
     learning_curve: LearningCurve
     n_suspects: int
     verdict: tuple[str, ...]
+    n_folds: int
     settings: dict[str, Any]
     versions: dict[str, str]
+    data_sha256: str
+    weights_sha256: dict[str, str]
     seed: int
     seconds: float
     forecast: Forecast

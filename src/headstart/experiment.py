@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 import headstart
 from headstart import audit as audits
-from headstart import backbones, cache, classifier, dataset, metrics, records, samples, splits
+from headstart import backbones, cache, classifier, dataset, metrics, records, samples, splits, weights
 from headstart import calibration as calibrations
 from headstart import run as runs
 from headstart.audit import Audit
@@ -124,8 +125,11 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
             n_suspects=len(suspects),
             verdict=write_verdict(evidence),
             worth=evidence.worth,
+            n_folds=0,
             settings=runs.config(settings),
             versions=versions(),
+            data_sha256=fingerprint(photos.parts),
+            weights_sha256={row.name: weights.fingerprint(row, settings.weights_folder) for row in rows},
             seed=settings.seed,
             seconds=time.perf_counter() - start,
             forecast=forecast,
@@ -262,6 +266,7 @@ def score(
         intervals(test.labels, probabilities, test.groups, seed=settings.seed),
         reliability=calibrations.reliability(probabilities, test.labels),
         selection=calibrations.select(confidence, correct, given.threshold) if given else None,
+        risk_curve=calibrations.risk_curve(confidence, correct),
         sets=calibrations.measure(calibration.conformal.sets(probabilities), test.labels),
         without_leaks=float(correct[~photos.leaks].mean()) if photos.leaks.any() else None,
     )
@@ -341,6 +346,16 @@ def prediction_rows(
         )
         for path, label, predicted, row in zip(part.paths, part.labels, best, probabilities, strict=True)
     ]
+
+
+def fingerprint(parts: Mapping[str, Part]) -> str:
+    """Return the sha256 of the photos of all parts, their paths and labels; their order does not count."""
+    lines = sorted(
+        f"{name} {digest} {label} {path}"
+        for name, part in parts.items()
+        for digest, label, path in zip(part.digests, part.labels.tolist(), part.paths, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def versions() -> dict[str, str]:

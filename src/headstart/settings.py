@@ -114,6 +114,11 @@ class Settings:
             raise SettingsError(f"budget is {self.budget!r}.", "Give a time such as 90s, 10m or 1h30m.")
 
     @property
+    def weights_folder(self) -> Path | None:
+        """The folder of weight files, None where none was named."""
+        return Path(self.weights_dir).expanduser() if self.weights_dir else None
+
+    @property
     def budget_seconds(self) -> float | None:
         """The budget in seconds, 0 of what is no time; None without one.
 

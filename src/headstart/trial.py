@@ -127,19 +127,15 @@ class Trial:
             self.row,
             self._examples,
             asked=self.settings.engine,
-            weights_dir=self._weights_dir,
+            weights_dir=self.settings.weights_folder,
             progress=self._progress,
         )
         return Extractor(frozen, self._key, self.settings.fit, self._store)
 
-    @property
-    def _weights_dir(self) -> Path | None:
-        return Path(self.settings.weights_dir).expanduser() if self.settings.weights_dir else None
-
     @functools.cached_property
     def _key(self) -> str:
         kind = engine.choose(self.settings.engine)
-        return engine.backbone_key(self.row, self.image_size_px, kind, self._weights_dir)
+        return engine.backbone_key(self.row, self.image_size_px, kind, self.settings.weights_folder)
 
     @functools.cached_property
     def _examples(self) -> pixels.Pixels:
@@ -433,7 +429,7 @@ class Trial:
             backbone = backbones.build(
                 self.row.name,
                 image_size_px=self.image_size_px,
-                weights_dir=self._weights_dir,
+                weights_dir=self.settings.weights_folder,
                 progress=self._progress,
             )
             return Tuner(
