@@ -242,12 +242,10 @@ def measure(
     ]
     labels, n_classes = train_labels.astype(np.int32), len(class_names)
 
-    def is_correct(rows: NDArray[np.intp]) -> Bools:
-        weights = sample_weights[rows] / sample_weights[rows].mean()
-        [head] = probe.path(train[rows], labels[rows], weights.astype(np.float32), [l2], n_classes)
-        return np.asarray(head.logits(evaluation).argmax(axis=1) == evaluation_labels)
-
-    correct = [np.stack([is_correct(rows) for rows in draws_of_part]) for draws_of_part in parts]
+    rows = [rows for one in parts for rows in one]
+    heads = probe.refit_parts(train, labels, sample_weights, l2, rows, n_classes, probe.ROUGH)
+    answers = iter([head.logits(evaluation).argmax(axis=1) == evaluation_labels for head in heads])
+    correct = [np.stack([next(answers) for _ in one]) for one in parts]
     units = np.arange(len(evaluation_labels)) if evaluation_groups is None else evaluation_groups
     sizes = np.array([np.mean([len(rows) for rows in one]) for one in parts])
     curve = fit(sizes, correct, units, seed=seed)

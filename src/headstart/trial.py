@@ -58,7 +58,7 @@ MEASURED = 64
 VIEWS = 2
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
 
-HEADS_VERSION = 1
+HEADS_VERSION = 2
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
 Floats = NDArray[np.float32]
