@@ -31,7 +31,7 @@ def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]
         opened = experiment.open_trial(
             experiment.backbones.find(BACKBONE), data, settings, claimed, store, console
         )
-        assert opened.head
+        assert opened.heads.heads
         start = time.perf_counter()
         tuned = opened.finetuned(settings.epochs)
         seconds = time.perf_counter() - start
@@ -41,7 +41,7 @@ def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]
         "validation_accuracy": tuned.candidate.validation.accuracy,
         "test_accuracy": accuracy,
         "seconds": seconds,
-        "images_per_s": settings.epochs * len(data.parts["train"].files) / opened.seconds["finetune"],
+        "images_per_s": settings.epochs * len(data.parts["train"].files) / tuned.candidate.seconds["finetune"],
     }
 
 

@@ -81,7 +81,7 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
 
 def test_results_have_the_documented_shape(finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
-    assert results["schema_version"] == 2
+    assert results["schema_version"] == 3
     assert results["seed"] == 3
     expected = {
         "n_images": 49,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import made_photos
 
-from headstart import activations, backbones, finetune, pixels, probe, tail
+from headstart import activations, backbones, finetune, pixels, probe, splits, tail
 from headstart.finetune import FineTuned, Recipe, Tuner
 from headstart.probe import Head
 from headstart.progress import Progress
@@ -67,11 +67,15 @@ def tuner(model: Any, recipe: Recipe) -> Tuner:
     )
 
 
+def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
+    turns = splits.turns(*parts, n_folds=0, seed=0)
+    return tuner.train([head], head, splits.joined(*parts), turns, recipe, folder, Progress())
+
+
 def run(parts: tuple[Part, Part], recipe: Recipe) -> tuple[Any, FineTuned]:
     model = backbones.build("tiny")
     with tempfile.TemporaryDirectory() as folder:
-        head = probed(model, parts[0])
-        return model, tuner(model, recipe).train(head, *parts, recipe, Path(folder), Progress())
+        return model, train(tuner(model, recipe), probed(model, parts[0]), parts, recipe, Path(folder))
 
 
 def answered(tuned: FineTuned, part: Part) -> np.ndarray:
@@ -174,11 +178,11 @@ def test_equal_seeds_train_alike(parts: tuple[Part, Part]) -> None:
 
 
 def test_every_photo_is_seen_once_a_pass_with_its_own_label(parts: tuple[Part, Part]) -> None:
-    train = parts[0]
-    plain = stacked(train)
-    inputs = activations.Live(None, activations.random_view(train.files, 32, "squash", (), 0))
+    plain = stacked(parts[0])
+    live = activations.Live(None, activations.random_view(parts[0].files, 32, "squash", (), 0))
+    inputs = finetune.Inputs(np.arange(26), live)
     for epoch in (1, 2):
-        batches = list(finetune.training_batches(inputs, 26, RECIPE, epoch=epoch))
+        batches = list(finetune.training_batches(inputs, np.arange(26), RECIPE, epoch=epoch))
         assert [len(chosen) for _, chosen in batches] == [8, 8, 8, 2]
         seen = np.concatenate([rows for rows, _ in batches])
         places = [int(np.flatnonzero((plain == one).all(axis=(1, 2, 3)))[0]) for one in seen]
@@ -205,8 +209,8 @@ def test_measuring_the_machine_changes_nothing(parts: tuple[Part, Part], tmp_pat
     rates = measured.rates(8)
     assert rates.training > 0
     assert rates.trunk is not None
-    first = measured.train(head, *parts, recipe, tmp_path / "one", Progress())
-    second = tuner(model, recipe).train(head, *parts, recipe, tmp_path / "two", Progress())
+    first = train(measured, head, parts, recipe, tmp_path / "one")
+    second = train(tuner(model, recipe), head, parts, recipe, tmp_path / "two")
     assert first.history == second.history
 
 

@@ -22,6 +22,7 @@ COSTS = Costs(
     trunk_bytes=1000.0,
 )
 WORK = Work(
+    n_photos=1200,
     n_train=1000,
     n_validation=200,
     n_test=300,
@@ -29,8 +30,11 @@ WORK = Work(
     n_test_kept=50,
     feature_size=1280,
     n_checked=200,
+    n_viewed=1000,
     views=2,
     epochs=2,
+    n_turns=1,
+    seeds=1,
     is_built=False,
 )
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from test_suspects import clothing
 
 from headstart import learning_curve, significance
 from headstart.learning_curve import Curve, LearningCurve
+from headstart.splits import Turn
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -33,10 +35,31 @@ def digits() -> tuple[Floats, Labels, Floats, Labels]:
     return values[:1000], labels[:1000], values[1000:], labels[1000:]
 
 
+def of_parts(
+    train: Floats,
+    labels: Labels,
+    groups: NDArray[np.int_],
+    weights: Floats,
+    evaluation: Floats,
+    evaluation_labels: Labels,
+    **options: Any,
+) -> LearningCurve:
+    """The learning curve of one turn, in which nothing that is evaluated on has a copy."""
+    n, m = len(train), len(evaluation)
+    return learning_curve.measure(
+        np.concatenate([train, evaluation]),
+        np.concatenate([labels, evaluation_labels]),
+        np.concatenate([groups, np.arange(m) + 1 + groups.max()]),
+        np.concatenate([weights, np.ones(m, np.float32)]),
+        [Turn(np.arange(n), np.arange(n, n + m))],
+        **options,
+    )
+
+
 def measured(n: int = 1000, seed: int = 0) -> LearningCurve:
     """The learning curve of the first n digits."""
     train, labels, evaluation, evaluation_labels = digits()
-    return learning_curve.measure(
+    return of_parts(
         train[:n],
         labels[:n],
         np.arange(n),
@@ -233,7 +256,7 @@ def test_class_by_class() -> None:
     train, labels, evaluation, evaluation_labels = digits()
     few = np.flatnonzero(evaluation_labels == 3)[10:]
     kept = np.setdiff1d(np.arange(len(evaluation)), [*few, *np.flatnonzero(evaluation_labels == 4)])
-    curve = learning_curve.measure(
+    curve = of_parts(
         train,
         labels,
         np.arange(1000),
@@ -257,7 +280,7 @@ def test_weights_count() -> None:
     train, labels, evaluation, evaluation_labels = digits()
     heavy = np.where(labels[:300] == 8, 50, 1).astype(np.float32)
     recalls = [
-        learning_curve.measure(
+        of_parts(
             train[:300],
             labels[:300],
             np.arange(300),
@@ -290,9 +313,7 @@ def test_two_classes_of_two_photos() -> None:
     features = np.array([[0], [1], [9], [10]], np.float32)
     labels = np.array([0, 0, 1, 1], np.int32)
     ones = np.ones(4, np.float32)
-    curve = learning_curve.measure(
-        features, labels, np.arange(4), ones, features, labels, class_names=("a", "b"), l2=0.1
-    )
+    curve = of_parts(features, labels, np.arange(4), ones, features, labels, class_names=("a", "b"), l2=0.1)
     assert curve.points[-1].accuracy == 1
     assert curve.more.reason == (
         "the fitted curve levels off 0.0 points above what there is, short of 1 point"
@@ -305,7 +326,7 @@ def test_half_of_clothing_foretells_the_whole(shared_data: Path, seed: int) -> N
     (train, labels), (validation, validation_labels) = clothing(shared_data)
 
     def of(rows: Sequence[int] | NDArray[np.intp]) -> LearningCurve:
-        return learning_curve.measure(
+        return of_parts(
             train[rows],
             labels[rows],
             np.arange(len(rows)),

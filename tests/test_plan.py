@@ -12,7 +12,7 @@ from headstart.progress import Progress
 from headstart.settings import Settings
 from headstart.trial import Trial
 
-WORK = Work(100, 20, 30, 0, 0, 8, 0, 1, 1, True)
+WORK = Work(120, 100, 20, 30, 0, 0, 8, 0, 100, 1, 1, 1, 1, True)
 
 
 @dataclass
@@ -26,6 +26,11 @@ class Scores:
 
 
 @dataclass
+class Probes:
+    scores: Scores
+
+
+@dataclass
 class Made:
     """A trial whose costs are given, so that no machine decides the test."""
 
@@ -34,10 +39,10 @@ class Made:
     pass_s: float
     log_loss: float
     row: Row = field(init=False)
-    probe_scores: Scores = field(init=False)
+    heads: Probes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.row, self.probe_scores = Row(self.name), Scores(self.log_loss)
+        self.row, self.heads = Row(self.name), Probes(Scores(self.log_loss))
 
     def costs(self) -> Costs:
         return Costs()

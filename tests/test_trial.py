@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,20 +12,17 @@ from headstart import backbones, engine, experiment, trial
 from headstart.comparison import Results
 from headstart.finetune import Tuner
 from headstart.settings import Settings
-from headstart.splits import Part
 
 
 def compare(photos: Path, out: Path, **settings: Any) -> Results:
-    return headstart.compare(photos, backbones=("tiny",), out=str(out), **settings)
+    return headstart.compare(photos, backbones=("tiny",), out=str(out), **{"folds": 0} | settings)
 
 
-def part_of(folder: Path, *sizes: tuple[int, int]) -> Part:
-    files = tuple(folder / f"{number}.png" for number in range(len(sizes)))
+def files_of(folder: Path, *sizes: tuple[int, int]) -> list[Path]:
+    files = [folder / f"{number}.png" for number in range(len(sizes))]
     for file, size in zip(files, sizes, strict=True):
         Image.new("RGB", size).save(file)
-    names = tuple(file.name for file in files)
-    alone = np.arange(len(files), dtype=np.int32)
-    return Part(names, files, names, alone, np.zeros(len(files), np.int32), np.ones(len(files), np.float32))
+    return files
 
 
 @pytest.mark.parametrize(
@@ -45,7 +41,7 @@ def test_the_size_that_a_backbone_is_fed(
     sizes: list[tuple[int, int]], asked: int | None, expected: int, tmp_path: Path
 ) -> None:
     settings = Settings(data="photos", image_size=asked)
-    found = trial.image_size_px(backbones.find("mobilenet_v2"), part_of(tmp_path, *sizes), settings)
+    found = trial.image_size_px(backbones.find("mobilenet_v2"), files_of(tmp_path, *sizes), settings)
     assert found == expected
 
 
@@ -131,3 +127,45 @@ def test_keras_gives_what_openvino_gives(photos: Path, tmp_path: Path) -> None:
     assert by_engine[0].best.test.log_loss == pytest.approx(by_engine[1].best.test.log_loss, abs=1e-4)
     assert (tmp_path / "keras" / "model" / "model.keras").is_file()
     assert headstart.load(tmp_path / "keras").predict(photos / "red" / "red_00.jpg")[0].label == "red"
+
+
+def test_folds_choose_by_every_photo_that_is_not_tested_on(photos: Path, tmp_path: Path) -> None:
+    results = compare(photos, tmp_path / "run", folds=None, epochs=1)
+    data = results.dataset
+    assert (results.n_folds, data.n_train, data.n_validation, data.n_test) == (5, 32, 0, 8)
+    for one in results.candidates:
+        # Each photo was judged once, by a network that was not trained on it.
+        assert one.validation.n_images == 32
+        assert one.calibration.n_images == 32
+    assert results.learning_curve.n_evaluated == 32
+    assert results.learning_curve.points[-1].n_photos == 26
+    with (tmp_path / "run" / "split.csv").open() as stream:
+        parts = [line.split(",")[2] for line in stream.read().splitlines()[1:]]
+    assert sorted(set(parts)) == ["test", "train"]
+
+
+def test_folds_hand_over_a_network_that_was_trained_on_all(photos: Path, tmp_path: Path) -> None:
+    """Fine-tuned at a rate that moves it far: what is kept differs from each fold's, and is no worse."""
+    settings = {"folds": 2, "epochs": 1, "techniques": ("finetune",), "learning_rate": 1e-2}
+    results = compare(photos, tmp_path / "run", **settings)
+    one = results.best
+    assert one.training.best_epoch == 1
+    assert one.validation.n_images == 32
+    assert one.test
+    assert one.test.accuracy == 1
+    again = compare(photos, tmp_path / "again", **settings)
+    assert again.best.test == one.test
+
+
+def test_each_seed_trains_anew_and_the_first_is_handed_over(photos: Path, tmp_path: Path) -> None:
+    alone = compare(photos, tmp_path / "alone", epochs=1)
+    several = compare(photos, tmp_path / "several", epochs=1, seeds=3)
+    tuned = several.candidate("tiny", "finetune")
+    assert [one.seed for one in tuned.repeats] == [0, 1, 2]
+    assert tuned.test
+    assert tuned.repeats[0].test_accuracy == tuned.test.accuracy
+    assert tuned.repeats[0].validation_accuracy == tuned.validation.accuracy
+    assert tuned.test == alone.candidate("tiny", "finetune").test
+    assert alone.candidate("tiny", "finetune").repeats == ()
+    # Features are fitted to the one best head, whatever the seed.
+    assert several.candidate("tiny", "features").repeats == ()

@@ -139,7 +139,7 @@ def test_all_there_is_to_say() -> None:
     assert verdict.write(WHOLE) == (
         "Use mobile with features: it is right on 90.0% of 400 test photos (95% interval 86.7% to 92.6%).",
         "It ties with lite0 with finetune, the best on validation (-1.2 points, 95% interval -3.2 to +0.2), "
-        "and is cheaper: 4.0 ms a photo against 7.1, 9.0 MB against 13.6.",
+        "and is cheaper: 4.0 ms a photo against 7.1, 9.0 MB against 13.6. It is kept as `cheaper`.",
         "Fine-tuning lite0 instead of training on its features changed accuracy on 400 test photos by "
         "+3.0 points (95% interval +1.0 to +4.5) for 3 min 20 s more: it was worth it.",
         "Where it is 97.3% sure or more, at most 1.0% of its answers should be wrong: on test these were 80% "

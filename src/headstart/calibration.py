@@ -1,10 +1,9 @@
-"""What a classifier's confidence is worth: temperature, when to abstain, sets of classes, novel pictures.
+"""What a classifier's answers are worth: temperature, when to abstain, sets of classes, when to refuse.
 
 All of it is fitted on photos that the classifier was not trained on, and holds for pictures drawn as they
 were. Where training or the choice of a model has looked at those photos, it promises too much.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,9 +32,8 @@ mistaken.
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)
 """Probabilities of 0 are taken for this, 1.2e-38: float32 holds nothing smaller to full precision."""
 
-MAX_REFERENCES = 1000
-"""Photos that novelty is measured from. Of 3,068 photos of clothing as many as 1,000 and 300 were tried on
-photos of animals: the area under the ROC curve was 0.999, 0.999 and 0.998."""
+REFUSED = 0.05
+"""Part of new photos of the known classes that may be refused."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -143,44 +141,38 @@ class SetQuality:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """From where on a picture is refused, "none of these": its novelty is above the threshold.
+
+    Attributes:
+        threshold: A score as of `novelty.scores`.
+        part: Largest part of new photos of the known classes that is refused, over draws of all photos.
+        n_images: Photos it was taken from.
+    """
+
+    threshold: float
+    part: float
+    n_images: int
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """What goes with a classifier; `abstention` is None where the promise cannot be made."""
+    """What goes with a classifier; `abstention` and `refusal` are None where they cannot be promised."""
 
     n_images: int
     temperature: float
     abstention: Abstention | None
     conformal: Conformal
-
-
-@dataclass(frozen=True, eq=False)
-class Novelty:
-    """Tells pictures that are like none of the training photos, by the features of a backbone.
-
-    A picture's score is its cosine distance to the nearest reference, from 0 to 2 (Sun et al., Out-of-
-    Distribution Detection with Deep Nearest Neighbors, ICML 2022, with k = 1).
-
-    Attributes:
-        references: float32 (R, D), R of at most `MAX_REFERENCES` training photos, each of length 1 and
-            rounded to what float16 holds, so that it can be saved as such.
-        threshold: Scores above it are novel.
-        refused: Part of new photos of the known classes that is refused, at most.
-    """
-
-    references: Floats
-    threshold: float
-    refused: float
-
-    def score(self, features: Floats) -> Floats:
-        """Return float32 (N,) for features (N, D)."""
-        return np.asarray(1 - (_unit(features) @ self.references.T).max(axis=1))
-
-    def is_novel(self, features: Floats) -> Bools:
-        """Return bool (N,): True where the answer is "none of these"."""
-        return np.asarray(self.score(features) > self.threshold)
+    refusal: Refusal | None = None
 
 
 def calibrate(
-    probabilities: Floats, labels: Integers, *, max_error: float = 0.01, coverage: float = 0.95
+    probabilities: Floats,
+    labels: Integers,
+    *,
+    max_error: float = 0.01,
+    coverage: float = 0.95,
+    novelty: Floats | None = None,
 ) -> Calibration:
     """Fit the temperature, then a threshold and sets to what it makes of the same photos.
 
@@ -189,6 +181,7 @@ def calibrate(
         labels: (N,) their classes.
         max_error: Largest part of the answers that may be wrong.
         coverage: Part of the sets that must hold the label.
+        novelty: (M,) scores of photos that novelty is not measured from; without them nothing is refused.
 
     Example:
         >>> found = calibrate(np.tile(np.float32([[0.9, 0.1]]), (400, 1)), np.zeros(400, int))
@@ -203,6 +196,7 @@ def calibrate(
         temperature=fitted,
         abstention=abstention(calibrated.max(axis=1), correct, max_error),
         conformal=conformal(calibrated, labels, coverage),
+        refusal=refusal(novelty) if novelty is not None else None,
     )
 
 
@@ -366,25 +360,27 @@ def measure(sets: Bools, labels: Integers) -> SetQuality:
     )
 
 
-def fit_novelty(
-    train: Floats, train_labels: Integers, validation: Floats, *, refused: float = 0.05, seed: int = 0
-) -> Novelty:
-    """Return the score from training photos, its threshold from validation photos.
+def refusal(novelty: Floats, part: float = REFUSED) -> Refusal | None:
+    """Return the threshold above which new photos of the known classes fall with a chance of at most `part`.
+
+    Split conformal prediction, as in `conformal`: of N + 1 photos in any order, the last has one of the
+    highest scores as often as any other.
 
     Args:
-        train: Features, float32 (N, D), of photos that the network was trained on.
-        train_labels: (N,) classes; of more than `MAX_REFERENCES` photos as many of each are kept as can be.
-        validation: Features, float32 (M, D), of photos of the same classes that it was not trained on.
-        refused: Largest part of new photos of these classes that may be called novel; with fewer than
-            (1 - refused) / refused validation photos, 19 for 5%, nothing is.
-        seed: Of the choice of references.
+        novelty: (N,) scores of photos that novelty is not measured from.
+        part: Above 0 and below 1.
+
+    Returns:
+        None of fewer than (1 - part) / part photos, 19 for 5%.
+
+    Example:
+        >>> refusal(np.arange(19, dtype=np.float32)), refusal(np.arange(18, dtype=np.float32))
+        (Refusal(threshold=18.0, part=0.05, n_images=19), None)
     """
-    kept = _balanced(train_labels, MAX_REFERENCES, seed)
-    references = _unit(train[kept]).astype(np.float16).astype(np.float32)
-    unlimited = Novelty(references, 2.0, refused)
-    scores, rank = np.sort(unlimited.score(validation)), _rank(len(validation), 1 - refused)
-    threshold = float(scores[rank - 1]) if rank <= len(scores) else unlimited.threshold
-    return dataclasses.replace(unlimited, threshold=threshold)
+    rank = _rank(len(novelty), 1 - part)
+    if rank > len(novelty):
+        return None
+    return Refusal(float(np.sort(novelty)[rank - 1]), part, len(novelty))
 
 
 def _logits(probabilities: Floats) -> NDArray[np.float64]:
@@ -430,18 +426,3 @@ def _rank(n: int, share: float) -> int:
     Above n, no score is high enough.
     """
     return math.ceil((n + 1) * share - 1e-9)  # 0.95 × 20 must be 19, whatever rounding makes of it
-
-
-def _unit(features: Floats) -> Floats:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, LEAST_NORMAL), dtype=np.float32)
-
-
-def _balanced(labels: Integers, limit: int, seed: int) -> NDArray[np.intp]:
-    """Return the indices of at most `limit` photos: one of each class in turn, in random order within it."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels), int)
-    for one in np.unique(labels):
-        members = order[labels[order] == one]
-        turn[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(turn[order], kind="stable")][:limit])

@@ -1,8 +1,9 @@
 """A trained model as a user holds it: photos in, class names and probabilities out.
 
 A saved classifier is a folder of three files, none of them pickled: `classifier.json` (class names,
-picture size, how a photo becomes square), `graph.xml` and `graph.bin` (OpenVINO, float32, which eats
-RGB in [0, 255]: scaling and softmax are inside). Where Keras runs it, `model.keras` is in their place.
+picture size, how a photo becomes square, thresholds), `graph.xml` and `graph.bin` (OpenVINO, float32, which
+eats RGB in [0, 255]: scaling and softmax are inside, and the outputs are named probabilities and novelty).
+Where Keras runs it, `model.keras` is in their place.
 """
 
 from collections import deque
@@ -22,7 +23,7 @@ from headstart.pixels import Pixels
 from headstart.progress import Progress
 from headstart.records import read_json, write_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Prediction:
         is_sure: Whether the confidence reaches that from which on few answers are wrong (`--max-error`);
             None where no such confidence could be promised.
         likely: The classes that together hold the label in most cases (`--coverage`).
+        novelty: How unlike the training photos it is, from 0 to 2 (`novelty.scores`); None where the model
+            does not say.
+        is_novel: Whether that is more than of nearly all photos of these classes, so that the answer is "none
+            of these" and all of the above means nothing; None where no threshold could be promised.
     """
 
     path: str
@@ -62,11 +67,13 @@ class Prediction:
     probabilities: dict[str, float] | None
     is_sure: bool | None = None
     likely: tuple[str, ...] = ()
+    novelty: float | None = None
+    is_novel: bool | None = None
     error: str | None = None
 
 
 class Classifier:
-    """Class names and an engine from pixels to probabilities."""
+    """Class names and an engine from pixels to probabilities and, as its second output, novelty."""
 
     def __init__(self, record: ClassifierRecord, engine: Engine) -> None:
         self.record = record
@@ -112,9 +119,9 @@ class Classifier:
                 path, error = waiting.popleft()
                 yield Prediction(path, None, None, None, error=error)
 
-        for probabilities in self.engine.stream(readable()):
+        for outputs in self.engine.outputs(readable()):
             yield from unreadable()
-            yield self._prediction(waiting.popleft()[0], probabilities)
+            yield self._prediction(waiting.popleft()[0], *outputs)
         yield from unreadable()
 
     def _read(self, path: str | Path) -> tuple[str, Pixels | None, str | None]:
@@ -124,11 +131,15 @@ class Classifier:
         except UnreadableImage as error:
             return str(path), None, error.problem
 
-    def _prediction(self, path: str, probabilities: NDArray[np.float32]) -> Prediction:
+    def _prediction(
+        self, path: str, probabilities: NDArray[np.float32], novelty: NDArray[np.float32] | None = None
+    ) -> Prediction:
         best = int(probabilities.argmax())
         named = dict(zip(self.class_names, map(float, probabilities), strict=True))
         confidence, calibration = float(probabilities[best]), self.record.calibration
         in_set = calibration.conformal.sets(probabilities[None])[0]
+        score = None if novelty is None else float(novelty[0])
+        refusal = calibration.refusal
         return Prediction(
             path,
             self.class_names[best],
@@ -136,6 +147,8 @@ class Classifier:
             named,
             is_sure=confidence >= calibration.abstention.threshold if calibration.abstention else None,
             likely=tuple(name for name, is_in in zip(self.class_names, in_set, strict=True) if is_in),
+            novelty=score,
+            is_novel=None if score is None or refusal is None else score > refusal.threshold,
         )
 
     def save(self, folder: Path) -> None:

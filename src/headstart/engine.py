@@ -52,15 +52,27 @@ class EngineMismatch(Exception):
 
 
 class Engine(ABC):
-    """A graph as it runs: pixels in; features, probabilities or a trunk's activations out."""
+    """A graph as it runs: pixels in; features, probabilities or a trunk's activations out.
+
+    There may be more than one output; that of a classifier beside the probabilities is a picture's novelty.
+    """
 
     @abstractmethod
-    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
-        """Yield one output per picture, uint8 RGB (S, S, 3), in their order; several are in work at once."""
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture, uint8 RGB (S, S, 3), in order; several are in work at once."""
 
     @abstractmethod
-    def with_head(self, head_weights: Floats, bias: Floats) -> "Engine":
-        """Return an engine that gives softmax(output @ head_weights + bias); this one stays as it is."""
+    def with_head(
+        self, head_weights: Floats, bias: Floats, references: Floats | None = None
+    ) -> "Engine":
+        """Return an engine that makes probabilities of this one's features; this one stays as it is.
+
+        Args:
+            head_weights: float32 (D, C); the output is softmax(features @ head_weights + bias).
+            bias: float32 (C,).
+            references: float32 (R, D), from `novelty.references`; with them there is a second output, (1,),
+                what `novelty.scores` gives.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -74,11 +86,15 @@ class Engine(ABC):
     @property
     @abstractmethod
     def output_shape(self) -> tuple[int, ...]:
-        """The shape of what comes out for one picture."""
+        """The shape of the first output for one picture."""
 
     @abstractmethod
     def answer(self, picture: Pixels) -> Floats:
-        """Return the output for one picture, as soon as it can be had."""
+        """Return the first output for one picture, as soon as it can be had."""
+
+    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
+        """Yield the first output for each picture; see `outputs`."""
+        return (first for first, *_ in self.outputs(pictures))
 
     def __call__(self, pixels: Pixels) -> Floats:
         """Return float32 (B, ...) for uint8 RGB pixels (B, S, S, 3)."""
@@ -107,22 +123,22 @@ class OpenVINOEngine(Engine):
     def __init__(self, graph: "openvino.Model") -> None:
         self.graph = graph
 
-    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
-        """Yield one output per picture; see `Engine`."""
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture; see `Engine`."""
         idle = deque(self._compiled("THROUGHPUT").create_infer_request() for _ in range(2 * core_count()))
         busy: deque[Any] = deque()
         for picture in pictures:
             if not idle:
-                yield _output(busy[0])
+                yield _outputs(busy[0])
                 idle.append(busy.popleft())
             request = idle.popleft()
             request.start_async({0: picture[None]})
             busy.append(request)
         while busy:
-            yield _output(busy.popleft())
+            yield _outputs(busy.popleft())
 
     def answer(self, picture: Pixels) -> Floats:
-        """Return one output, all cores at work on it."""
+        """Return the first output, all cores at work on it."""
         return np.array(self._compiled("LATENCY")(picture[None])[0][0], dtype=np.float32)
 
     @functools.cache  # noqa: B019  (an engine lives as long as its graph)
@@ -136,16 +152,24 @@ class OpenVINOEngine(Engine):
             options["NUM_STREAMS"] = core_count()
         return openvino.Core().compile_model(single, "CPU", options)
 
-    def with_head(self, head_weights: Floats, bias: Floats) -> "OpenVINOEngine":
+    def with_head(
+        self, head_weights: Floats, bias: Floats, references: Floats | None = None
+    ) -> "OpenVINOEngine":
         """Return pixels to probabilities, with nothing of Keras needed; see `Engine`."""
         import openvino
         from openvino import opset13 as ops
 
         whole = self.graph.clone()
-        outputs = whole.output(0).get_node().input_value(0)
-        logits = ops.add(ops.matmul(outputs, head_weights, False, False), bias)
-        softmax = ops.softmax(logits, axis=1)
-        return OpenVINOEngine(openvino.Model([softmax], whole.get_parameters(), "classifier"))
+        features = whole.output(0).get_node().input_value(0)
+        logits = ops.add(ops.matmul(features, head_weights, False, False), bias)
+        outputs = {"probabilities": ops.softmax(logits, axis=1)}
+        if references is not None:
+            unit = ops.normalize_l2(features, [1], float(np.finfo(np.float32).tiny), "max")
+            nearest = ops.reduce_max(ops.matmul(unit, references, False, True), [1], keep_dims=True)
+            outputs["novelty"] = ops.subtract(np.float32(1), nearest)
+        for name, node in outputs.items():
+            node.output(0).set_names({name})
+        return OpenVINOEngine(openvino.Model(list(outputs.values()), whole.get_parameters(), "classifier"))
 
     def save(self, folder: Path) -> None:
         """Write graph.xml and graph.bin, in float32."""
@@ -162,9 +186,9 @@ class OpenVINOEngine(Engine):
         return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
 
 
-def _output(request: Any) -> Floats:
+def _outputs(request: Any) -> tuple[Floats, ...]:
     request.wait()
-    return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+    return tuple(np.array(tensor.data[0], dtype=np.float32) for tensor in request.output_tensors)
 
 
 class KerasEngine(Engine):
@@ -173,23 +197,33 @@ class KerasEngine(Engine):
     def __init__(self, model: "Model") -> None:
         self.model = model
 
-    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
-        """Yield one output per picture; see `Engine`."""
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture; see `Engine`."""
         for batch in batches(pictures, KERAS_BATCH):
-            yield from np.asarray(self.model.predict_on_batch(np.stack(batch).astype(np.float32)))
+            found = self.model.predict_on_batch(np.stack(batch).astype(np.float32))
+            yield from zip(*(found if isinstance(found, list) else [found]), strict=True)
 
     def answer(self, picture: Pixels) -> Floats:
-        """Return one output."""
+        """Return the first output."""
         return next(self.stream([picture]))
 
-    def with_head(self, head_weights: Floats, bias: Floats) -> "KerasEngine":
+    def with_head(
+        self, head_weights: Floats, bias: Floats, references: Floats | None = None
+    ) -> "KerasEngine":
         """Return pixels to probabilities; see `Engine`."""
         keras = import_keras()
 
+        features = self.model.output
         layer = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")
-        model = keras.Model(self.model.input, layer(self.model.output), name="classifier")
+        outputs = [layer(features)]
         layer.set_weights([head_weights, bias])
-        return KerasEngine(model)
+        if references is not None:
+            cosines = keras.layers.Dense(len(references), use_bias=False, name="cosines")
+            unit = keras.layers.UnitNormalization(name="unit")(features)
+            nearest = keras.ops.max(cosines(unit), axis=1, keepdims=True)
+            outputs.append(keras.layers.Rescaling(-1.0, offset=1.0, name="novelty")(nearest))
+            cosines.set_weights([references.T])
+        return KerasEngine(keras.Model(self.model.input, outputs, name="classifier"))
 
     def save(self, folder: Path) -> None:
         """Write model.keras."""
@@ -205,7 +239,7 @@ class KerasEngine(Engine):
     @property
     def output_shape(self) -> tuple[int, ...]:
         """See `Engine`."""
-        return tuple(self.model.output.shape[1:])
+        return tuple(self.model.outputs[0].shape[1:])
 
 
 def choose(asked: str) -> str:

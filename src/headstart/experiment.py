@@ -27,6 +27,7 @@ from headstart.comparison import (
     DatasetSummary,
     FindingSummary,
     Measured,
+    Repeat,
     Results,
     Winner,
     Worth,
@@ -50,6 +51,9 @@ from headstart.trial import Trained, Trial
 from headstart.verdict import Evidence, name_of, recommended, worth_finetuning
 from headstart.verdict import write as write_verdict
 
+SMALL = 1000
+"""Photos below which a validation part would be too small to choose by, and folds are taken."""
+
 CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3
 """Photos that the kept model is asked about again, and how far its probabilities may be off."""
@@ -61,10 +65,12 @@ PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "sciki
 class Photos:
     """What the data came to: its parts, its class names, and the summaries that the results tell.
 
+    `turns` are of the photos of train and validation joined.
     `leaks` is bool (N,), which test photos have a copy, or one of their group, in train or validation.
     """
 
     parts: dict[str, Part]
+    turns: tuple[splits.Turn, ...]
     class_names: tuple[str, ...]
     summary: DatasetSummary
     findings: tuple[FindingSummary, ...]
@@ -106,9 +112,10 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
             fixed_at = run.select(winner)
             candidates, right = measure(trained, ranking, photos, run, settings)
             best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
-            suspects, curve = best.suspects(), best.learning_curve()
+            suspects, curve = best.heads.suspects(), best.heads.learning_curve()
             records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
             comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
+            keep_cheaper(run, trained, candidates, comparisons)
             forecast = plan.with_actual()
             worth = judge_finetuning(candidates, right, photos)
             evidence = gather(candidates, comparisons, worth, suspects, curve, forecast, photos, settings)
@@ -125,7 +132,7 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
             n_suspects=len(suspects),
             verdict=write_verdict(evidence),
             worth=evidence.worth,
-            n_folds=0,
+            n_folds=len(photos.turns) if len(photos.turns) > 1 else 0,
             settings=runs.config(settings),
             versions=versions(),
             data_sha256=fingerprint(photos.parts),
@@ -142,7 +149,18 @@ def open_trial(
     row: Backbone, photos: Photos, settings: Settings, run: runs.Run, store: Store, progress: Progress
 ) -> Trial:
     """Open a backbone for the photos of a run."""
-    return Trial(row, photos.parts, photos.class_names, settings, run.work, store, progress)
+    learnt_from = splits.joined(photos.parts["train"], photos.parts["validation"])
+    return Trial(
+        row,
+        learnt_from,
+        photos.turns,
+        photos.parts["test"],
+        photos.class_names,
+        settings,
+        run.work,
+        store,
+        progress,
+    )
 
 
 def train(plan: Plan, settings: Settings) -> list[Trained]:
@@ -174,9 +192,16 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     findings = tuple(FindingSummary(one.kind, one.detail, one.advice, one.paths) for one in audited.findings)
     for line in remarks(findings):
         progress.remark(line)
-    split = splits.split(audited, seed=settings.seed, validation=settings.validation, test=settings.test)
-    write_split(run, audited, split)
     usable = audited.dataset
+    n_folds = folds_of(settings, usable)
+    split = splits.split(
+        audited,
+        seed=settings.seed,
+        validation=settings.validation,
+        test=settings.test,
+        has_validation=not n_folds,
+    )
+    write_split(run, audited, split)
     is_balanced = _is_balanced(settings.class_weight, usable.labels[split.indices("train")])
     parts = {name: splits.take_part(audited, split, name, is_balanced=is_balanced) for name in splits.PARTS}
     summary = DatasetSummary(
@@ -189,7 +214,16 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         n_ignored=len(listed.ignored),
     )
     leaks = splits.leaking(audited, split)[split.indices("test")]
-    return Photos(parts, usable.class_names, summary, findings, leaks)
+    turns = splits.turns(parts["train"], parts["validation"], n_folds=n_folds, seed=settings.seed)
+    return Photos(parts, turns, usable.class_names, summary, findings, leaks)
+
+
+def folds_of(settings: Settings, usable: dataset.Dataset) -> int:
+    """Return how many folds to choose by; 0: by a validation part."""
+    if settings.folds is not None:
+        return settings.folds
+    is_small = len(usable.paths) < SMALL and "validation" not in usable.given_parts
+    return splits.N_FOLDS if is_small else 0
 
 
 def write_split(run: runs.Run, audited: Audit, split: splits.Split) -> None:
@@ -240,7 +274,11 @@ def measure(
     for candidate in ranking:
         probabilities = by_candidate[id(candidate)].answer(test)
         scores = score(candidate, probabilities, photos, settings)
-        measured.append(dataclasses.replace(candidate, test=scores))
+        measured.append(
+            dataclasses.replace(
+                candidate, test=scores, repeats=measure_repeats(by_candidate[id(candidate)], scores, test)
+            )
+        )
         right[name_of(candidate)] = probabilities.argmax(axis=1) == test.labels
         rows += prediction_rows(candidate, test, probabilities, photos.class_names)
         if candidate is ranking[0]:
@@ -251,6 +289,31 @@ def measure(
         run.folder / "predictions.csv", (*header, *(f"p_{name}" for name in photos.class_names)), rows
     )
     return tuple(measured), right
+
+
+def keep_cheaper(
+    run: runs.Run,
+    trained: list[Trained],
+    candidates: tuple[Candidate, ...],
+    comparisons: tuple[Comparison, ...],
+) -> None:
+    """Keep the model that the verdict says to use, where it is a cheaper one than the winner's, beside it."""
+    use = name_of(recommended(candidates, comparisons))
+    if use != name_of(candidates[0]):
+        [folder] = [one.folder for one in trained if name_of(one.candidate) == use]
+        run.keep_model(folder, runs.CHEAPER)
+
+
+def measure_repeats(trained: Trained, scores: Measured, test: Part) -> tuple[Repeat, ...]:
+    """Return each training of a candidate with its accuracy on test; the first is the candidate itself."""
+    accuracies = [
+        scores.accuracy,
+        *(float((answer(test).argmax(axis=1) == test.labels).mean()) for answer in trained.repeats),
+    ]
+    return tuple(
+        dataclasses.replace(repeat, test_accuracy=accuracy)
+        for repeat, accuracy in zip(trained.candidate.repeats, accuracies, strict=False)
+    )
 
 
 def score(

@@ -1,11 +1,12 @@
 """Technique 2, fine-tuning: start from the probe, then train the last layers of the backbone too."""
 
+import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,14 @@ from headstart.backbones import import_keras
 from headstart.pixels import Pixels, batches
 from headstart.probe import Head
 from headstart.progress import Progress
-from headstart.splits import Part
+from headstart.splits import Part, Turn
 
 if TYPE_CHECKING:
     from keras import Model
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
+Rows = NDArray[np.intp]
 
 WARM_UP = 0.3
 """The part of all steps in which the learning rate rises; then it falls along a cosine."""
@@ -67,12 +69,39 @@ class Epoch:
     validation_accuracy: float
 
 
+class Stage(NamedTuple):
+    """Weights in training: so much of the way, 0 to 1, from the start to where a pass ended."""
+
+    number: int
+    mix: float
+
+
+START = Stage(0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One training and what it makes of M photos that it was not trained on.
+
+    Attributes:
+        losses: Mean training loss of each pass, the first's first.
+        answers: Probabilities, float32 (M, C), at each stage: the start, the end of each pass, the mixes.
+        weights: At the start, at the end of the pass with the best answers, and at the end.
+    """
+
+    losses: tuple[float, ...]
+    answers: dict[Stage, Floats]
+    weights: dict[int, list[NDArray[Any]]]
+
+
 @dataclass(frozen=True, eq=False)
 class FineTuned:
     """A trained Keras graph, pixels to features, its head, and how they came about.
 
     Its weights are `mix` of the way, above 0 to 1, from the probe's to those of the pass `history[best]`;
     where nothing was better on validation than the probe, both are 0. It is never worse there than the probe.
+    `answers`, float32 (M, C), are its probabilities for the validation photos of all turns, in their order;
+    where there are several turns, those of the networks that were trained in them.
     """
 
     model: "Model"
@@ -81,6 +110,19 @@ class FineTuned:
     best: int
     mix: float
     trained_layers: int
+    answers: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the tail is fed for some of the photos: those of `rows`, ascending."""
+
+    rows: Rows
+    activations: Activations
+
+    def of(self, chosen: Rows, epoch: int) -> Iterator[Floats]:
+        """Yield the input for each of these rows, in the view of a pass."""
+        return self.activations.rows(np.searchsorted(self.rows, chosen).tolist(), epoch)
 
 
 @dataclass(frozen=True)
@@ -89,6 +131,17 @@ class Rates:
 
     trunk: float | None
     training: float
+
+
+class Watch(Protocol):
+    """Is told of each pass of a training, as it ends; the fold is "" where there is one turn alone."""
+
+    def __call__(self, fold: str, epoch: Epoch) -> None:
+        """Take note of a pass."""
+
+
+def unwatched(fold: str, epoch: Epoch) -> None:
+    """Take no note."""
 
 
 class Tuner:
@@ -134,6 +187,7 @@ class Tuner:
         self.model.optimizer.build(self.model.trainable_variables)
         self.name = backbone.name
         self._examples = examples
+        self._pretrained = self.model.get_weights()
 
     def rates(self, batch_size: int) -> Rates:
         """Measure this machine: two training steps, after one that compiles them, which change nothing."""
@@ -153,93 +207,183 @@ class Tuner:
         return Rates(batch_size / trunk_s if self.trunk else None, training)
 
     def train(
-        self, head: Head, train: Part, validation: Part, recipe: Recipe, folder: Path, progress: Progress
+        self,
+        heads: Sequence[Head],
+        whole: Head,
+        photos: Part,
+        turns: Sequence[Turn],
+        recipe: Recipe,
+        folder: Path,
+        progress: Progress,
+        watch: Watch = unwatched,
     ) -> FineTuned:
-        """Train the head and the last layers, and keep the best pass on validation.
+        """Train the head and the last layers, and keep what is best on validation.
+
+        With several turns each is trained on its own to find out which pass and which mix is best for all
+        together; then all photos are trained on, up to there.
 
         Args:
-            head: The probe, fitted on the features of `train` alone.
-            train: Photos to learn from.
-            validation: Photos to stop by.
+            heads: For each turn the probe, fitted on the features of its training photos alone.
+            whole: With several turns, the probe that was fitted on all photos.
+            photos: N, to learn from and to choose by.
+            turns: Which of them are for what.
             recipe: How.
             folder: Where the trunk's activations are kept meanwhile, if there is room.
             progress: Told of each photo.
+            watch: Told of each pass.
         """
+        views, plain = self._inputs(photos, turns, recipe, folder, progress)
+        attempts = [
+            self._attempt(head, photos, turn, recipe, views, plain, _numbered(turns, number), progress, watch)
+            for number, (head, turn) in enumerate(zip(heads, turns, strict=True))
+        ]
+        labels = np.concatenate([photos.labels[turn.validation] for turn in turns])
+        answers = _pooled(attempts)
+        best = max(answers, key=lambda stage: _score(answers[stage], labels))
+        if len(turns) > 1:
+            self._train_to(best, whole, photos, recipe, views, progress)
+        else:
+            self.model.set_weights(_mixed(attempts[0].weights, best))
+        return FineTuned(
+            model=self.divided.whole,
+            head=self._head(whole.l2),
+            history=_history(attempts, answers, labels),
+            best=best.number,
+            mix=best.mix,
+            trained_layers=self.divided.trained_layers,
+            answers=answers[best],
+        )
+
+    def _inputs(
+        self, photos: Part, turns: Sequence[Turn], recipe: Recipe, folder: Path, progress: Progress
+    ) -> tuple[Inputs, Inputs]:
+        """Return what is trained on, in views, and what is judged by, as it is."""
+        train, validation = (
+            np.unique(np.concatenate(rows))
+            for rows in ([turn.train for turn in turns], [turn.validation for turn in turns])
+        )
+        prepare = functools.partial(self._activations, photos, recipe, folder, progress)
+        if recipe.operations:
+            return prepare(train, recipe.operations, "train"), prepare(validation, (), "validation")
+        both = prepare(np.union1d(train, validation), (), "photos")
+        return both, both
+
+    def _activations(
+        self,
+        photos: Part,
+        recipe: Recipe,
+        folder: Path,
+        progress: Progress,
+        rows: Rows,
+        operations: Sequence[str],
+        name: str,
+    ) -> Inputs:
+        files = [photos.files[row] for row in rows]
+        view = activations.random_view(files, recipe.image_size_px, recipe.fit, operations, recipe.seed)
+        if not recipe.views:
+            return Inputs(rows, activations.Live(self.trunk, view))
+        n_views = min(recipe.views, recipe.epochs) if operations else 1
+        title, path = f"{self.name} trunk, {name}", folder / f"{name}.npy"
+        return Inputs(rows, activations.prepare(self.trunk, view, len(files), n_views, path, title, progress))
+
+    def _begin(self, head: Head, seed: int) -> None:
+        """Go back to the pretrained weights, the probe and a new optimizer."""
+        import_keras().utils.set_random_seed(seed)
+        self.model.set_weights(self._pretrained)
         self.model.get_layer("logits").set_weights([head.weights, head.bias])
-        inputs = self._inputs(train, recipe, recipe.operations, folder / "train.npy", progress)
-        stop_by = self._inputs(validation, recipe, (), folder / "validation.npy", progress)
-        history = [self._measure(stop_by, validation, recipe, 0, None)]
-        start = best_weights = self.model.get_weights()
-        best = 0
+        for variable in self.model.optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+    def _attempt(
+        self,
+        head: Head,
+        photos: Part,
+        turn: Turn,
+        recipe: Recipe,
+        views: Inputs,
+        plain: Inputs,
+        title: str,
+        progress: Progress,
+        watch: Watch,
+    ) -> Attempt:
+        self._begin(head, recipe.seed)
+        labels = photos.labels[turn.validation]
+        answers = {START: self._answers(plain, turn.validation, recipe)}
+        weights, losses, best = {0: self.model.get_weights()}, [], START
+        watch(title, _epoch(0, None, answers[START], labels))
         for number in range(1, recipe.epochs + 1):
-            loss = self._pass(inputs, train, recipe, number, progress)
-            history.append(self._measure(stop_by, validation, recipe, number, loss))
-            if _score(history[number]) > _score(history[best]):
-                best, best_weights = number, self.model.get_weights()
-            elif number - best >= recipe.patience:
+            losses.append(self._pass(views, photos, turn.train, recipe, number, title, progress))
+            stage, weights[number] = Stage(number, 1.0), self.model.get_weights()
+            answers[stage] = self._answers(plain, turn.validation, recipe)
+            watch(title, _epoch(number, losses[-1], answers[stage], labels))
+            if _score(answers[stage], labels) > _score(answers[best], labels):
+                best = stage
+            weights = {one: weights[one] for one in (0, best.number, number)}
+            # Passes of several turns are compared with each other, so that each takes all of them.
+            if not title and number - best.number >= recipe.patience:
                 break
         # Weights between start and end are often better than both, on photos like these and on others
         # (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
-        score, mix, end = _score(history[best]), float(best > 0), self.model.get_weights()
-        for part in MIXES:
-            mixed = [one + part * (other - one) for one, other in zip(start, end, strict=True)]
-            self.model.set_weights(mixed)
-            found = _score(self._measure(stop_by, validation, recipe, 0, None))
-            if found > score:
-                score, best, mix, best_weights = found, len(history) - 1, part, mixed
-        self.model.set_weights(best_weights)
-        weights, bias = self.model.get_layer("logits").get_weights()
-        trained = Head(weights, bias, head.l2)
-        return FineTuned(self.divided.whole, trained, tuple(history), best, mix, self.divided.trained_layers)
+        for mix in MIXES:
+            stage = Stage(len(losses), mix)
+            self.model.set_weights(_mixed(weights, stage))
+            answers[stage] = self._answers(plain, turn.validation, recipe)
+        return Attempt(tuple(losses), answers, weights)
 
-    def _inputs(
-        self, part: Part, recipe: Recipe, operations: Sequence[str], path: Path, progress: Progress
-    ) -> Activations:
-        view = activations.random_view(part.files, recipe.image_size_px, recipe.fit, operations, recipe.seed)
-        n_views = min(recipe.views, recipe.epochs) if operations else 1
-        if not recipe.views:
-            return activations.Live(self.trunk, view)
-        title = f"{self.name} trunk, {path.stem}"
-        return activations.prepare(self.trunk, view, len(part.files), n_views, path, title, progress)
+    def _train_to(
+        self, stage: Stage, head: Head, photos: Part, recipe: Recipe, views: Inputs, progress: Progress
+    ) -> None:
+        """Train on all photos, up to a stage."""
+        self._begin(head, recipe.seed)
+        start = self.model.get_weights()
+        for number in range(1, stage.number + 1):
+            self._pass(views, photos, views.rows, recipe, number, "all", progress)
+        self.model.set_weights(_mixed({0: start, stage.number: self.model.get_weights()}, stage))
+
+    def _head(self, l2: float) -> Head:
+        weights, bias = self.model.get_layer("logits").get_weights()
+        return Head(weights, bias, l2)
 
     def _pass(
-        self, inputs: Activations, train: Part, recipe: Recipe, number: int, progress: Progress
+        self,
+        views: Inputs,
+        photos: Part,
+        train: Rows,
+        recipe: Recipe,
+        number: int,
+        title: str,
+        progress: Progress,
     ) -> float:
-        """Train on every photo once; return the mean loss."""
-        n_photos, total = len(train.files), 0.0
-        steps_a_pass = math.ceil(n_photos / recipe.batch_size)
+        """Train on every photo of `train` once; return the mean loss."""
+        total, steps_a_pass = 0.0, math.ceil(len(train) / recipe.batch_size)
         n_steps, step = recipe.epochs * steps_a_pass, (number - 1) * steps_a_pass
-        with progress.stage(f"{self.name} {number}/{recipe.epochs}", n_photos) as advance:
-            for rows, chosen in training_batches(inputs, n_photos, recipe, epoch=number):
+        sample_weights = photos.sample_weights / photos.sample_weights[train].mean()
+        name = " ".join(filter(None, (self.name, title, f"{number}/{recipe.epochs}")))
+        with progress.stage(name, len(train)) as advance:
+            for rows, chosen in training_batches(views, train, recipe, epoch=number):
                 rate = learning_rate(step, n_steps, recipe.learning_rate)
-                loss = self._step(rows, train.labels[chosen], train.sample_weights[chosen], rate)
+                loss = self._step(rows, photos.labels[chosen], sample_weights[chosen], rate)
                 total += loss * len(chosen)
                 step += 1
                 advance(len(chosen))
-        return total / n_photos
+        return total / len(train)
+
+    def _answers(self, plain: Inputs, chosen: Rows, recipe: Recipe) -> Floats:
+        rows = batches(plain.of(chosen, 1), recipe.batch_size)
+        return probe.softmax(np.concatenate([self.model.predict_on_batch(np.stack(one)) for one in rows]))
 
     def _step(self, rows: Floats, labels: Labels, sample_weights: Floats, rate: float) -> float:
         self.model.optimizer.learning_rate = rate
         self.model.reset_metrics()
         return float(self.model.train_on_batch(rows, labels, sample_weights))
 
-    def _measure(
-        self, inputs: Activations, part: Part, recipe: Recipe, number: int, loss: float | None
-    ) -> Epoch:
-        rows = inputs.rows(range(len(part.files)), 1)
-        logits = [self.model.predict_on_batch(np.stack(batch)) for batch in batches(rows, recipe.batch_size)]
-        probabilities = probe.softmax(np.concatenate(logits))
-        accuracy = float((probabilities.argmax(axis=1) == part.labels).mean())
-        return Epoch(number, loss, probe.log_loss(probabilities, part.labels), accuracy)
-
 
 def training_batches(
-    inputs: Activations, n_photos: int, recipe: Recipe, *, epoch: int
-) -> Iterator[tuple[Floats, NDArray[np.intp]]]:
-    """Yield one pass in random order: the tail's inputs, float32 (B, ...), and the photos' indices, (B,)."""
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(n_photos)
-    rows = inputs.rows(order.tolist(), epoch)
-    for number, batch in enumerate(batches(rows, recipe.batch_size)):
+    views: Inputs, train: Rows, recipe: Recipe, *, epoch: int
+) -> Iterator[tuple[Floats, Rows]]:
+    """Yield one pass over some photos in random order: the tail's inputs, float32 (B, ...), and rows (B,)."""
+    order = train[np.random.default_rng((recipe.seed, epoch)).permutation(len(train))]
+    for number, batch in enumerate(batches(views.of(order, epoch), recipe.batch_size)):
         yield np.stack(batch), order[number * recipe.batch_size :][: len(batch)]
 
 
@@ -275,5 +419,37 @@ def _optimizer() -> Any:
     return optimizer
 
 
-def _score(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_accuracy, -epoch.validation_loss
+def _numbered(turns: Sequence[Turn], number: int) -> str:
+    return f"fold {number + 1}/{len(turns)}" if len(turns) > 1 else ""
+
+
+def _mixed(weights: Mapping[int, list[NDArray[Any]]], stage: Stage) -> list[NDArray[Any]]:
+    if stage.mix in (0, 1):
+        return weights[stage.number]
+    pairs = zip(weights[0], weights[stage.number], strict=True)
+    return [start + stage.mix * (end - start) for start, end in pairs]
+
+
+def _pooled(attempts: Sequence[Attempt]) -> dict[Stage, Floats]:
+    """Return the answers of all attempts together at each stage; of equals the earlier is the simpler one."""
+    return {stage: np.concatenate([one.answers[stage] for one in attempts]) for stage in attempts[0].answers}
+
+
+def _history(
+    attempts: Sequence[Attempt], answers: Mapping[Stage, Floats], labels: Labels
+) -> tuple[Epoch, ...]:
+    """Return the start and each pass: training losses are the mean over the attempts."""
+    losses = [float(np.mean(one)) for one in zip(*(attempt.losses for attempt in attempts), strict=True)]
+    passes = [
+        _epoch(number, loss, answers[Stage(number, 1.0)], labels) for number, loss in enumerate(losses, 1)
+    ]
+    return (_epoch(0, None, answers[START], labels), *passes)
+
+
+def _epoch(number: int, train_loss: float | None, answers: Floats, labels: Labels) -> Epoch:
+    accuracy, negative_loss = _score(answers, labels)
+    return Epoch(number, train_loss, -negative_loss, accuracy)
+
+
+def _score(answers: Floats, labels: Labels) -> tuple[float, float]:
+    return float((answers.argmax(axis=1) == labels).mean()), -probe.log_loss(answers, labels)

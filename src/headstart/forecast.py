@@ -15,8 +15,8 @@ from headstart.store import Kind, Store
 KIND: Kind = "costs"
 """What measured costs are called in the store."""
 
-PROBE_S_PER_VALUE = 1e-7
-"""Seconds to fit the probe per photo and feature: about a second for 5,000 x 1,280 (docs/performance.md)."""
+PROBE_S_PER_VALUE = 9e-7
+"""Seconds per photo and feature for all probes: 2.3 for 2,000 x 1,280, most to say what one is worth."""
 
 CHECKED_VIEWS = 4
 BASE_MB = 450
@@ -54,18 +54,23 @@ class Work:
     """How much there is to do with one backbone.
 
     Attributes:
-        n_train: Photos to train on.
-        n_validation: Photos to choose by.
+        n_photos: Photos to learn from and to choose by.
+        n_train: Photos to train on in all turns, and at the end of several, in one pass each.
+        n_validation: Photos to choose by in all turns.
         n_test: Photos to measure on.
-        n_kept: Photos of train and validation whose features are kept from before.
+        n_kept: Photos to learn from and to choose by whose features are kept from before.
         n_test_kept: The same of the test part.
         feature_size: D.
         n_checked: Photos whose views are checked for augmentation.
+        n_viewed: Different photos to train on.
         views: Random views of a photo that the trunk is asked about; 0: in each pass anew.
         epochs: Passes.
+        n_turns: Trainings to choose by.
+        seeds: How often all of fine-tuning is done.
         is_built: Whether it is ready for fine-tuning already.
     """
 
+    n_photos: int
     n_train: int
     n_validation: int
     n_test: int
@@ -73,8 +78,11 @@ class Work:
     n_test_kept: int
     feature_size: int
     n_checked: int
+    n_viewed: int
     views: int
     epochs: int
+    n_turns: int
+    seeds: int
     is_built: bool
 
 
@@ -105,11 +113,10 @@ class Forecast:
 
 def features_stages(costs: Costs, work: Work) -> dict[str, float]:
     """Return the seconds of feature extraction, of the probe, and of measuring it on the test part."""
-    n_photos = work.n_train + work.n_validation
     photo = costs.photo or 0.0
     return {
-        "features": (n_photos - work.n_kept) * photo,
-        "probe": 2 * n_photos * work.feature_size * PROBE_S_PER_VALUE,
+        "features": (work.n_photos - work.n_kept) * photo,
+        "probe": work.n_photos * work.feature_size * PROBE_S_PER_VALUE,
         "test": (work.n_test - work.n_test_kept) * photo,
     }
 
@@ -117,31 +124,32 @@ def features_stages(costs: Costs, work: Work) -> dict[str, float]:
 def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     """Return the seconds of fine-tuning, the probe that it starts from not counted."""
     photo, trunk, train = costs.photo or 0.0, costs.trunk or 0.0, costs.train or 0.0
-    n_trunk = work.n_train * (work.views or work.epochs)
+    n_trunk = work.n_viewed * (work.views or work.epochs)
     n_trunk += work.n_validation * (1 if work.views else work.epochs + 1)
     # Forward alone is about a third of forward and backward.
     n_forward = work.n_validation * (work.epochs + 1 + len(MIXES))
+    training = n_trunk * trunk + (work.n_train * work.epochs + n_forward / 3) * train
+    # With folds, what is handed over is not asked about the validation photos again.
+    n_asked = work.n_validation if work.n_turns == 1 else 0
     return {
         "augmentation": work.n_checked * CHECKED_VIEWS * photo,
-        "finetune": (0.0 if work.is_built else costs.build or 0.0)
-        + n_trunk * trunk
-        + (work.n_train * work.epochs + n_forward / 3) * train,
-        "convert": (costs.convert or 0.0) + work.n_validation * photo,
-        "test of the fine-tuned": work.n_test * photo,
+        "finetune": (0.0 if work.is_built else costs.build or 0.0) + work.seeds * training,
+        "convert": work.seeds * ((costs.convert or 0.0) + n_asked * photo),
+        "test of the fine-tuned": work.seeds * work.n_test * photo,
     }
 
 
 def disk_mb(costs: Costs, work: Work, *, has_finetune: bool) -> float:
     """Return what is added to the disk, 10^6 bytes: features for good, a trunk's activations for a while."""
-    n_new = work.n_train + work.n_validation + work.n_test - work.n_kept - work.n_test_kept
+    n_new = work.n_photos + work.n_test - work.n_kept - work.n_test_kept
     kept = n_new * work.feature_size * 4
-    passing = (work.n_train * work.views + work.n_validation) * (costs.trunk_bytes or 0.0)
+    passing = (work.n_viewed * work.views + work.n_validation) * (costs.trunk_bytes or 0.0)
     return (kept + (passing if has_finetune else 0.0)) / 1e6
 
 
 def memory_mb(works: Iterable[Work], *, has_finetune: bool) -> float:
     """Return the most memory at a time, 10^6 bytes: the features of one backbone are there twice."""
-    features = max((one.n_train + one.n_validation) * one.feature_size * 4 * 2 / 1e6 for one in works)
+    features = max(one.n_photos * one.feature_size * 4 * 2 / 1e6 for one in works)
     return BASE_MB + features + (TRAINING_MB if has_finetune else 0.0)
 
 

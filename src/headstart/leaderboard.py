@@ -36,7 +36,10 @@ def render(results: Results) -> str:
     table = _table(header, [_row(one, best, decisions) for one in results.candidates])
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
-    parts = f"{data.n_train:,} to train on, {data.n_validation:,} to choose by, {data.n_test:,} to measure on"
+    chosen = f"{data.n_validation:,} to choose by"
+    if results.n_folds:
+        chosen = f"chosen by {results.n_folds} folds of them"
+    parts = f"{data.n_train:,} to train on, {chosen}, {data.n_test:,} to measure on"
     verdict = "\n".join(textwrap.fill(sentence, 79) for sentence in results.verdict)
     return f"{counts}: {parts}\n\n{table}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headstart import probe
 from headstart.significance import LEVEL, Interval, wilson
+from headstart.splits import Turn
 
 FRACTIONS = (0.1, 0.2, 0.4, 0.8, 1.0)
 """Parts of the training photos; the last is all of them."""
@@ -40,6 +41,7 @@ Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.integer]
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -199,16 +201,14 @@ class Curve:
 
 
 def measure(
-    train: Floats,
-    train_labels: Integers,
+    features: Floats,
+    labels: Integers,
     groups: Integers,
     sample_weights: Floats,
-    evaluation: Floats,
-    evaluation_labels: Integers,
+    turns: Sequence[Turn],
     *,
     class_names: Sequence[str],
     l2: float,
-    evaluation_groups: Integers | None = None,
     fractions: Sequence[float] = FRACTIONS,
     repeats: int = REPEATS,
     seed: int = 0,
@@ -220,37 +220,29 @@ def measure(
     choose for a tenth of them changes accuracy by less than half a point.
 
     Args:
-        train: Features of N photos, float32 (N, D).
-        train_labels: (N,) in 0..C-1.
+        features: Of N photos, float32 (N, D); none of them of the test part: more photos are a choice that is
+            made by this.
+        labels: (N,) in 0..C-1.
         groups: (N,) Photos of equal number are copies of each other or of one burst.
-        sample_weights: float32 (N,): how much each training photo counts.
-        evaluation: Features of M photos with no copy among the N, float32 (M, D). The validation part,
-            never the test part: more photos are a choice that is made by this.
-        evaluation_labels: (M,).
+        sample_weights: float32 (N,): how much each photo counts in training.
+        turns: What to train on and what to evaluate on; the evaluation photos of all turns count together.
         class_names: C names.
         l2: Strength of the penalty.
-        evaluation_groups: (M,) as `groups`; None where each photo stands alone.
         fractions: Ascending, the last 1.
         repeats: Draws of a part of half the photos or less.
         seed: Of the draws and of the resamples.
     """
     random = np.random.default_rng(seed)
-    draws = [_draw(train_labels, groups, fractions, random) for _ in range(repeats)]
-    parts = [
-        [draw[number] for draw in draws[: repeats if fraction <= 0.5 else 1]]
-        for number, fraction in enumerate(fractions)
-    ]
-    labels, n_classes = train_labels.astype(np.int32), len(class_names)
-
-    rows = [rows for one in parts for rows in one]
-    heads = probe.refit_parts(train, labels, sample_weights, l2, rows, n_classes, probe.ROUGH)
-    answers = iter([head.logits(evaluation).argmax(axis=1) == evaluation_labels for head in heads])
-    correct = [np.stack([next(answers) for _ in one]) for one in parts]
-    units = np.arange(len(evaluation_labels)) if evaluation_groups is None else evaluation_groups
-    sizes = np.array([np.mean([len(rows) for rows in one]) for one in parts])
+    parts = [_parts(turn.train, labels, groups, fractions, repeats, random) for turn in turns]
+    answers = _answers(features, labels, sample_weights, l2, len(class_names), turns, parts)
+    evaluated = np.concatenate([turn.validation for turn in turns])
+    correct = [one == labels[evaluated] for one in answers]
+    of_part = [[rows for one in parts for rows in one[number]] for number in range(len(fractions))]
+    units = groups[evaluated]
+    sizes = np.array([np.mean([len(rows) for rows in one]) for one in of_part])
     curve = fit(sizes, correct, units, seed=seed)
     return LearningCurve(
-        n_evaluated=len(evaluation_labels),
+        n_evaluated=len(evaluated),
         points=tuple(_point(*one, n_units=len(np.unique(units))) for one in zip(sizes, correct, strict=True)),
         law=curve.law,
         fitted=tuple(curve.predict(round(float(size))) for size in sizes),
@@ -259,14 +251,54 @@ def measure(
         per_class=tuple(
             _class_curve(
                 name,
-                np.array([np.mean([(labels[rows] == label).sum() for rows in one]) for one in parts]),
-                [one[:, evaluation_labels == label] for one in correct],
-                units[evaluation_labels == label],
+                np.array([np.mean([(labels[rows] == label).sum() for rows in one]) for one in of_part]),
+                [one[:, labels[evaluated] == label] for one in correct],
+                units[labels[evaluated] == label],
                 seed,
             )
             for label, name in enumerate(class_names)
         ),
     )
+
+
+def _parts(
+    train: Rows,
+    labels: Integers,
+    groups: Integers,
+    fractions: Sequence[float],
+    repeats: int,
+    random: np.random.Generator,
+) -> list[list[Rows]]:
+    """Return the rows of each draw of each part."""
+    draws = [_draw(labels[train], groups[train], fractions, random) for _ in range(repeats)]
+    return [
+        [train[draw[number]] for draw in draws[: repeats if fraction <= 0.5 else 1]]
+        for number, fraction in enumerate(fractions)
+    ]
+
+
+def _answers(
+    features: Floats,
+    labels: Integers,
+    sample_weights: Floats,
+    l2: float,
+    n_classes: int,
+    turns: Sequence[Turn],
+    parts: Sequence[Sequence[Sequence[Rows]]],
+) -> list[Integers]:
+    """Return what the heads of each part say of the evaluation photos of all turns: P arrays (R, M)."""
+    rows = [rows for of_turn in parts for draws in of_turn for rows in draws]
+    heads = probe.refit_parts(
+        features, labels.astype(np.int32), sample_weights, l2, rows, n_classes, probe.ROUGH
+    )
+    found = [
+        [
+            np.stack([next(heads).logits(features[turn.validation]).argmax(axis=1) for _ in one])
+            for one in of_turn
+        ]
+        for turn, of_turn in zip(turns, parts, strict=True)
+    ]
+    return [np.concatenate(one, axis=1) for one in zip(*found, strict=True)]
 
 
 def fit(sizes: Doubles, correct: Sequence[Bools], units: Integers, *, seed: int = 0) -> Curve:
@@ -293,7 +325,7 @@ def fit(sizes: Doubles, correct: Sequence[Bools], units: Integers, *, seed: int 
 
 def _draw(
     labels: Integers, groups: Integers, fractions: Sequence[float], random: np.random.Generator
-) -> list[NDArray[np.intp]]:
+) -> list[Rows]:
     """Return the photos of each part, nested: of each class's groups in one random order, the first ones."""
     _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
     turn, size = np.empty(len(first), int), np.empty(len(first), int)

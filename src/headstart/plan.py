@@ -72,7 +72,7 @@ class Plan:
         if self._budget is None:
             yield from ((trial, epochs) for trial in self.trials)
             return
-        best_first = sorted(self.trials, key=lambda trial: trial.probe_scores.log_loss)
+        best_first = sorted(self.trials, key=lambda trial: trial.heads.scores.log_loss)
         for number, trial in enumerate(best_first):
             fitting = [n for n in range(epochs, 0, -1) if self._fits(trial, n)]
             is_needed = number == 0 and "features" not in self._settings.techniques

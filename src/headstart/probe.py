@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.pixels import core_count
+from headstart.splits import Turn
 
 STRENGTHS = tuple(10.0**power for power in range(2, -6, -1))
 """Strongest first, so that each fit starts near its end: the decades from 1e2 to 1e-5."""
@@ -138,6 +139,26 @@ def _valley(losses: dict[float, float]) -> tuple[float, float]:
     place = strengths.index(min(losses, key=losses.__getitem__))
     neighbours = strengths[max(place - 1, 0) : place] + strengths[place + 1 : place + 2]
     return strengths[place], min(neighbours, key=losses.__getitem__)
+
+
+def choose(features: Floats, labels: Labels, sample_weights: Floats, turns: Sequence[Turn]) -> float:
+    """Return the strength of the penalty of the least validation loss over all turns: one of `STRENGTHS`.
+
+    Args:
+        features: float32 (N, D).
+        labels: int32 (N,), in 0..C-1, every class present in the training photos of every turn.
+        sample_weights: float32 (N,): how much each photo counts in training.
+        turns: Rows to fit on and rows to be asked about.
+    """
+    losses: dict[float, float] = dict.fromkeys(STRENGTHS, 0.0)
+    for turn in turns:
+        weights = sample_weights[turn.train] / sample_weights[turn.train].mean()
+        problem = _Problem(features[turn.train], labels[turn.train], weights)
+        held_out, asked = features[turn.validation], labels[turn.validation]
+        for l2, parameters, _ in problem.descend(STRENGTHS, ROUGH):
+            loss = log_loss(problem.head(parameters, l2).probabilities(held_out), asked)
+            losses[l2] += loss * len(asked)
+    return min(losses, key=losses.__getitem__)
 
 
 def refit(

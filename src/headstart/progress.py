@@ -1,6 +1,7 @@
 """Progress on stderr: what is being done, its rate, and the time left."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -22,6 +23,25 @@ class Progress:
     def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
         """Open a stage of `total` items; the value of the `with` block advances it."""
         return _silent_stage()
+
+
+class Stopwatch:
+    """Wall time by stage; of a stage within another one it counts for the inner one alone.
+
+    Attributes:
+        seconds: By stage, in the order in which they first ended.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is done within."""
+        start, inner = time.perf_counter(), sum(self.seconds.values())
+        yield
+        inner = sum(self.seconds.values()) - inner
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - inner
 
 
 class Console(Progress):

@@ -19,11 +19,12 @@ from headstart.errors import RunError, SettingsError, disk_full_named
 from headstart.records import read_json, write_json, write_toml
 from headstart.settings import Settings, from_toml
 
-CONFIG, RESULTS, SELECTION, MODEL, WORK, LOCK = (
+CONFIG, RESULTS, SELECTION, MODEL, CHEAPER, WORK, LOCK = (
     "config.toml",
     "results.json",
     "selection.json",
     "model",
+    "cheaper",
     ".work",
     ".lock",
 )
@@ -80,21 +81,21 @@ class Run:
         write_json(self.folder / SELECTION, winner)
         return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
-    def keep_model(self, folder: Path) -> None:
-        """Make a saved classifier the model of this run: the whole of it, or none.
+    def keep_model(self, folder: Path, name: str = MODEL) -> None:
+        """Copy a saved classifier into this run, the winner's as its model: the whole of it, or none.
 
         Raises:
             DiskFull: No space is left.
         """
-        copy = self.work / MODEL
+        copy, kept = self.work / name, self.folder / name
         with disk_full_named(self.folder):
             shutil.rmtree(copy, ignore_errors=True)
             copy.mkdir(parents=True)
             # One by one, for copytree hides why it failed.
             for file in folder.iterdir():
                 shutil.copyfile(file, copy / file.name)
-            shutil.rmtree(self.model, ignore_errors=True)
-            copy.replace(self.model)
+            shutil.rmtree(kept, ignore_errors=True)
+            copy.replace(kept)
 
     def finish(self, results: Results) -> None:
         """Write the results, last of all, and delete the work folder."""

@@ -76,6 +76,12 @@ class Settings:
         choices=CLASS_WEIGHTS,
     )
     validation: float = option(0.15, "Part of the photos to choose by, when none is given.", part=True)
+    folds: int | None = option(
+        None,
+        "Choose by cross-validation with so many folds instead of by a validation part; 0: by the part.",
+        minimum=0,
+        shown_default="5 below 1,000 photos where no validation part is given, else 0",
+    )
     test: float = option(0.2, "Part of the photos to measure on, when none is given.", part=True)
     exclude: tuple[str, ...] = option((), "Classes to leave out, with commas between.")
     group_by: str | None = option(
@@ -88,6 +94,7 @@ class Settings:
         0.01, "Part of the answers that may be wrong; below the confidence for it, abstain.", part=True
     )
     coverage: float = option(0.95, "Part of the photos whose label must be in the set of likely classes.")
+    seeds: int = option(1, "Fine-tune so many times, each from another seed, and show the spread.", minimum=1)
     batch_size: int = option(32, "Photos to a training step.", minimum=1)
     learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
     patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)
@@ -110,6 +117,8 @@ class Settings:
                 f"unfreeze is {self.unfreeze!r}.",
                 "Choose one of auto, last, half, all, or a number of layers.",
             )
+        if self.folds == 1:
+            raise SettingsError("folds is 1.", "Give 2 or more, or 0 for a validation part.")
         if self.budget is not None and not self.budget_seconds:
             raise SettingsError(f"budget is {self.budget!r}.", "Give a time such as 90s, 10m or 1h30m.")
 

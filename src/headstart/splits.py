@@ -19,6 +19,11 @@ PARTS = ("train", "validation", "test")
 CSV_HEADER = ("path", "label", "part", "group")
 _AGAIN = "Run the command again with a new --out."
 
+N_FOLDS = 5
+
+IN_EVERY_FIT = -1
+"""The fold of photos that cannot be held out, for without them a class would have none to be fitted on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -74,7 +79,79 @@ def take_part(audit: Audit, split: Split, name: str, *, is_balanced: bool) -> Pa
     )
 
 
-def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What is trained on and what is chosen by, once: rows of the photos to learn from, each ascending."""
+
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+
+
+def joined(first: Part, second: Part) -> Part:
+    """Return the photos of two parts, those of the first before those of the second."""
+    return Part(
+        paths=(*first.paths, *second.paths),
+        files=(*first.files, *second.files),
+        digests=(*first.digests, *second.digests),
+        groups=np.concatenate([first.groups, second.groups]),
+        labels=np.concatenate([first.labels, second.labels]),
+        sample_weights=np.concatenate([first.sample_weights, second.sample_weights]),
+    )
+
+
+def turns(train: Part, validation: Part, *, n_folds: int, seed: int) -> tuple[Turn, ...]:
+    """Return one turn, of train and validation; or with folds one for each fold of both together.
+
+    The rows are those of `joined(train, validation)`.
+    """
+    n_train, n = len(train.files), len(train.files) + len(validation.files)
+    if not n_folds:
+        return (Turn(np.arange(n_train), np.arange(n_train, n)),)
+    both = joined(train, validation)
+    fold_of = folds(both.labels, both.groups, n_folds=n_folds, seed=seed)
+    found = [
+        Turn(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)
+    ]
+    return tuple(turn for turn in found if len(turn.validation))
+
+
+def folds(
+    labels: NDArray[np.integer], groups: NDArray[np.integer], *, n_folds: int = N_FOLDS, seed: int = 0
+) -> NDArray[np.int64]:
+    """Return int64 (N,): the fold in which each photo is held out, 0 to n_folds - 1, or `IN_EVERY_FIT`.
+
+    The groups of each class, in random order, are dealt to the folds in turn, so that a fold holds as
+    many groups of a class as any other, give or take one. A group of several classes counts with the label
+    of its first photo. Every class has photos outside every fold; those of a class that are all of one
+    group are never held out, nor is what shares a group with them.
+
+    scikit-learn's StratifiedGroupKFold does not promise that, and with shuffle=True it did not stratify
+    before version 1.8 (https://github.com/scikit-learn/scikit-learn/pull/32540).
+
+    Args:
+        labels: (N,) in 0..C-1.
+        groups: (N,) Photos of equal number are copies of each other or of one burst.
+        n_folds: 2 or more.
+        seed: Of the order in which groups are dealt.
+
+    Example:
+        >>> folds(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3, 4]), n_folds=2).tolist()
+        [0, 1, 1, 0, 1, -1]
+    """
+    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
+    shuffled = np.random.default_rng(seed).permutation(len(first))
+    dealt = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
+    fold_of_group = np.empty(len(first), np.int64)
+    fold_of_group[dealt] = np.arange(len(dealt)) % n_folds
+    found = fold_of_group[group_of]
+    for label in np.unique(labels):
+        members = labels == label
+        if len(np.unique(found[members])) == 1:
+            found[np.isin(groups, groups[members])] = IN_EVERY_FIT
+    return found
+
+
+def split(audit: Audit, *, seed: int, validation: float, test: float, has_validation: bool = True) -> Split:
     """Divide readable photos into train, validation and test.
 
     Each class is divided in the same proportions (largest remainders, at least one photo in each part),
@@ -89,15 +166,18 @@ def split(audit: Audit, *, seed: int, validation: float, test: float) -> Split:
         seed: Of NumPy's default generator.
         validation: Part of the photos for validation, above 0.
         test: Part of the photos for test, above 0.
+        has_validation: Whether there is to be a validation part; else its photos are in train, given or not.
 
     Raises:
         SmallClass: Classes with too few different photos for that; names them all.
         SettingsError: The two parts leave nothing to train on.
     """
-    fractions = {"test": test, "validation": validation}
-    left = list(missing_parts(audit.dataset))
+    fractions = {"test": test} | ({"validation": validation} if has_validation else {})
+    left = [part for part in missing_parts(audit.dataset) if part in fractions]
     _refuse_nothing_left({part: fractions[part] for part in left})
     parts = np.array([part or "train" for part in audit.dataset.given_parts], dtype="<U10")
+    if not has_validation:
+        parts[parts == "validation"] = "train"
     pools = _pools(audit, seed)
     _refuse_small_classes(audit, pools)
     sizes = np.array([sum(map(len, pool)) for pool in pools])

@@ -7,11 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import probe
-
-N_FOLDS = 5
-
-IN_EVERY_FIT = -1
-"""The fold of photos that cannot be held out, for without them a class would have none to be fitted on."""
+from headstart.splits import IN_EVERY_FIT
 
 CSV_HEADER = ("path", "label", "suggested", "p_label", "p_suggested")
 
@@ -42,75 +38,33 @@ class Suspect:
         return (self.path, self.label, self.suggested, f"{self.p_label:.4f}", f"{self.p_suggested:.4f}")
 
 
-def folds(labels: Integers, groups: Integers, *, n_folds: int = N_FOLDS, seed: int = 0) -> NDArray[np.int64]:
-    """Return int64 (N,): the fold in which each photo is held out, 0 to n_folds - 1, or `IN_EVERY_FIT`.
-
-    The groups of each class, in random order, are dealt to the folds in turn, so that a fold holds as
-    many groups of a class as any other, give or take one. A group of several classes counts with the label
-    of its first photo. Every class has photos outside every fold; those of a class that are all of one
-    group are never held out, nor is what shares a group with them.
-
-    scikit-learn's StratifiedGroupKFold does not promise that, and with shuffle=True it did not stratify
-    before version 1.8 (https://github.com/scikit-learn/scikit-learn/pull/32540).
-
-    Args:
-        labels: (N,) in 0..C-1.
-        groups: (N,) Photos of equal number are copies of each other or of one burst.
-        n_folds: 2 or more.
-        seed: Of the order in which groups are dealt.
-
-    Example:
-        >>> folds(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3, 4]), n_folds=2).tolist()
-        [0, 1, 1, 0, 1, -1]
-    """
-    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
-    shuffled = np.random.default_rng(seed).permutation(len(first))
-    dealt = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
-    fold_of_group = np.empty(len(first), np.int64)
-    fold_of_group[dealt] = np.arange(len(dealt)) % n_folds
-    found = fold_of_group[group_of]
-    for label in np.unique(labels):
-        members = labels == label
-        if len(np.unique(found[members])) == 1:
-            found[np.isin(groups, groups[members])] = IN_EVERY_FIT
-    return found
-
-
 def out_of_fold(
-    features: Floats,
-    labels: Integers,
-    groups: Integers,
-    sample_weights: Floats,
-    l2: float,
-    *,
-    n_folds: int = N_FOLDS,
-    seed: int = 0,
+    features: Floats, labels: Integers, fold_of: Integers, sample_weights: Floats, l2: float
 ) -> Floats:
     """Return float32 (N, C): what heads that were not fitted on a photo, or on a copy of it, make of it.
 
     So they say how a head answers new photos; one fitted on all of these answers the same or a little
-    better, for it has seen more. To 0.02 or so: the fits are close, not fine (`probe.refit_parts`). The rows of photos that `folds` puts `IN_EVERY_FIT` are the exception:
-    they come from a head that was fitted on them, and prove nothing.
+    better, for it has seen more. To 0.02 or so: the fits are close, not fine (`probe.refit_parts`). The rows
+    of photos that are `splits.IN_EVERY_FIT` are the exception: they come from a head that was fitted on
+    them, and prove nothing.
 
     Args:
         features: float32 (N, D).
         labels: (N,) in 0..C-1, every class present.
-        groups: (N,) as in `folds`.
+        fold_of: (N,) from `splits.folds`: a head is fitted on all photos but those of a fold, for each fold.
         sample_weights: float32 (N,): how much each photo counts when it is fitted on.
         l2: Strength of the penalty, chosen before.
-        n_folds: Heads to fit, each on all photos but those of a fold.
-        seed: Of the folds.
 
     Example:
         >>> features = np.float32([[0], [1], [2], [3], [7], [8], [9], [10]])
         >>> labels = np.int32([0] * 3 + [1] * 5)
-        >>> found = out_of_fold(features, labels, np.arange(8), np.ones(8, np.float32), 0.1, n_folds=4)
+        >>> found = out_of_fold(features, labels, np.arange(8) % 4, np.ones(8, np.float32), 0.1)
         >>> found.argmax(axis=1).tolist()  # the fourth is nearer to the first three
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    fold_of = folds(labels, groups, n_folds=n_folds, seed=seed)
     n_classes = int(labels.max()) + 1
     probabilities = np.empty((len(labels), n_classes), np.float32)
+    n_folds = int(fold_of.max()) + 1
     others = (np.flatnonzero(fold_of != fold) for fold in range(n_folds))
     heads = probe.refit_parts(features, labels.astype(np.int32), sample_weights, l2, others, n_classes)
     for fold, head in enumerate(heads):

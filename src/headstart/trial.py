@@ -1,14 +1,12 @@
 """A backbone on a user's photos, from opened to trained with either technique."""
 
+import dataclasses
 import functools
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +18,26 @@ from headstart import (
     engine,
     features,
     forecast,
-    learning_curve,
     metrics,
     pixels,
-    probe,
     records,
-    suspects,
 )
 from headstart import calibration as calibrations
 from headstart.augmentation import Effect
 from headstart.backbones.table import Backbone
 from headstart.calibration import Calibration
 from headstart.classifier import Classifier, ClassifierRecord
-from headstart.comparison import Candidate, Training
+from headstart.comparison import Candidate, Repeat, Training
 from headstart.engine import Engine
 from headstart.features import Extractor
-from headstart.finetune import Recipe, Tuner
+from headstart.finetune import FineTuned, Recipe, Tuner, Watch, unwatched
 from headstart.forecast import Costs, Work
-from headstart.learning_curve import LearningCurve
+from headstart.heads import Heads
 from headstart.metrics import Evaluation
-from headstart.probe import Head
-from headstart.progress import Progress
+from headstart.progress import Progress, Stopwatch
 from headstart.settings import Settings
-from headstart.splits import Part
+from headstart.splits import Part, Turn
 from headstart.store import Store
-from headstart.suspects import Suspect
 
 NEAR = (0.75, 1.25)
 """Photos of one size, by this part of the backbone's own, are fed as they are."""
@@ -58,30 +51,20 @@ MEASURED = 64
 VIEWS = 2
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
 
-HEADS_VERSION = 2
-"""Goes up when other heads, probabilities or learning curves come of the same features."""
-
 Floats = NDArray[np.float32]
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Both:
-    """Photos of train and validation, N: labels and groups int32 (N,), weights float32 (N,)."""
-
-    paths: tuple[str, ...]
-    labels: NDArray[np.int32]
-    groups: NDArray[np.int32]
-    sample_weights: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A candidate not yet measured on test, the folder of its classifier, and how it answers a part."""
+    """A candidate not yet measured on test, the folder of its classifier, and how it answers a part.
+
+    `repeats` are the same training from other seeds, in the order of the candidate's own.
+    """
 
     candidate: Candidate
     folder: Path
     answer: Callable[[Part], Floats]
+    repeats: tuple[Callable[[Part], Floats], ...] = ()
 
 
 class Trial:
@@ -89,7 +72,9 @@ class Trial:
 
     Args:
         row: Of the table of backbones.
-        parts: The photos by part; those of test are touched by nothing but `Trained.answer`.
+        photos: What is learnt from and chosen by.
+        turns: Which of them are for what.
+        n_test: Photos that will be measured on, by `Trained.answer`, later.
         class_names: C names.
         settings: What was asked for.
         work: Folder of what is deleted when the run is finished.
@@ -97,7 +82,7 @@ class Trial:
         progress: Told of everything.
 
     Attributes:
-        seconds: Wall time by stage so far.
+        heads: What is fitted on the features.
 
     Raises:
         WeightsError: Pretrained weights are missing.
@@ -106,7 +91,9 @@ class Trial:
     def __init__(
         self,
         row: Backbone,
-        parts: dict[str, Part],
+        photos: Part,
+        turns: Sequence[Turn],
+        test: Part,
         class_names: tuple[str, ...],
         settings: Settings,
         work: Path,
@@ -114,13 +101,16 @@ class Trial:
         progress: Progress,
     ) -> None:
         self.row, self.settings, self.class_names = row, settings, class_names
-        self.train, self.validation, self.test = parts["train"], parts["validation"], parts["test"]
-        self.seconds: dict[str, float] = {}
+        self.photos, self.turns, self.test = photos, tuple(turns), test
         self._work, self._store, self._progress = work, store, progress
-        self.image_size_px = image_size_px(row, self.train, settings)
-        with self._timed("prepare"):
+        self._watch = Stopwatch()
+        self.image_size_px = image_size_px(row, photos.files, settings)
+        with self._watch.stage("prepare"):
             self.extractor = self._open()
-        self._remember(prepare=self.seconds["prepare"])
+        self._remember(prepare=self._watch.seconds["prepare"])
+        self.heads = Heads(
+            row.name, self.extractor, photos, turns, class_names, settings.seed, self._watch, progress
+        )
 
     def _open(self) -> Extractor:
         frozen = engine.open_backbone(
@@ -140,14 +130,8 @@ class Trial:
     @functools.cached_property
     def _examples(self) -> pixels.Pixels:
         """Some training photos, evenly spread."""
-        files = self.train.files[:: max(1, len(self.train.files) // EXAMPLES)][:EXAMPLES]
+        files = self.photos.files[:: max(1, len(self.photos.files) // EXAMPLES)][:EXAMPLES]
         return np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit)))
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
     # What it will cost.
 
@@ -169,7 +153,7 @@ class Trial:
 
     def _measure_photo(self) -> None:
         self.extractor.engine(self._examples)  # compiles
-        files, digests = self.train.files[:MEASURED], self.train.digests[:MEASURED]
+        files, digests = self.photos.files[:MEASURED], self.photos.digests[:MEASURED]
         start = time.perf_counter()
         if self.extractor.compute(files, digests, "", Progress()) != len(files):
             start = time.perf_counter()
@@ -190,18 +174,23 @@ class Trial:
 
     def work(self, epochs: int) -> Work:
         """Return how much there is to do, with so many passes of fine-tuning."""
-        n_new = self.extractor.n_missing([*self.train.digests, *self.validation.digests])
-        n_checked = len(augmentation.sample(self.train.labels, 0)) if self.settings.augment == "auto" else 0
+        n_photos, n_new = len(self.photos.files), self.extractor.n_missing(self.photos.digests)
+        n_checked = len(self._sample) if self.settings.augment == "auto" else 0
+        n_validation = sum(len(turn.validation) for turn in self.turns)
         return Work(
-            n_train=len(self.train.files),
-            n_validation=len(self.validation.files),
+            n_photos=n_photos,
+            n_train=sum(len(turn.train) for turn in self.turns) + (n_photos if len(self.turns) > 1 else 0),
+            n_validation=n_validation,
             n_test=len(self.test.files),
-            n_kept=len(self.train.files) + len(self.validation.files) - n_new,
+            n_kept=n_photos - n_new,
             n_test_kept=len(self.test.files) - self.extractor.n_missing(self.test.digests),
             feature_size=self.row.feature_size,
             n_checked=n_checked,
+            n_viewed=len(np.unique(np.concatenate([turn.train for turn in self.turns]))),
             views=min(VIEWS, epochs),
             epochs=epochs,
+            n_turns=len(self.turns),
+            seeds=self.settings.seeds,
             is_built="_tuner" in self.__dict__,
         )
 
@@ -215,145 +204,23 @@ class Trial:
 
     # Technique 1.
 
-    @functools.cached_property
-    def _features(self) -> tuple[Floats, Floats]:
-        """The features of train and of validation."""
-        with self._timed("features"):
-            files, digests = (
-                (*self.train.files, *self.validation.files),
-                (*self.train.digests, *self.validation.digests),
-            )
-            both = self.extractor.features(files, digests, f"{self.row.name} features", self._progress)
-        return both[: len(self.train.files)], both[len(self.train.files) :]
-
-    @functools.cached_property
-    def _both(self) -> Both:
-        """What is known of train and validation together, train first."""
-        parts = (self.train, self.validation)
-        return Both(
-            paths=(*self.train.paths, *self.validation.paths),
-            labels=np.concatenate([part.labels for part in parts]),
-            groups=np.concatenate([part.groups for part in parts]),
-            sample_weights=np.concatenate([part.sample_weights for part in parts]),
-        )
-
-    def _once(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Return what was computed from these features, labels and parts before, else compute and keep it."""
-        decided_by = (
-            what,
-            HEADS_VERSION,
-            self._key,
-            self.settings.fit,
-            self.settings.seed,
-            len(self.train.files),
-            (*self.train.digests, *self.validation.digests),
-            self._both.labels.tobytes(),
-            self._both.groups.tobytes(),
-            self._both.sample_weights.tobytes(),
-        )
-        key = hashlib.sha256(repr(decided_by).encode()).digest()
-        kept = self._store.get([key])
-        if kept:
-            return records.from_npz(kept[key])
-        found = compute()
-        self._store.put([(key, records.to_npz(found))], features.KIND)
-        return found
-
-    def _head_once(self, what: str, fit: Callable[[], Head]) -> Head:
-        def arrays() -> tuple[Array, ...]:
-            found = fit()
-            return found.weights, found.bias, np.array(found.l2)
-
-        with self._timed("probe"):
-            weights, bias, l2 = self._once(what, arrays)
-        return Head(weights, bias, float(l2))
-
-    @functools.cached_property
-    def head(self) -> Head:
-        """The probe, fitted on train, its penalty chosen on validation."""
-
-        def fit() -> Head:
-            train, validation = self._features
-            return probe.fit(
-                train, self.train.labels, validation, self.validation.labels, self.train.sample_weights
-            )
-
-        return self._head_once("head", fit)
-
-    @functools.cached_property
-    def out_of_fold(self) -> Floats:
-        """What heads that were not fitted on a photo make of it, for each of train and validation."""
-
-        def ask() -> tuple[Array, ...]:
-            both, l2 = self._both, self.head.l2
-            vectors = np.concatenate(self._features)
-            return (
-                suspects.out_of_fold(
-                    vectors, both.labels, both.groups, both.sample_weights, l2, seed=self.settings.seed
-                ),
-            )
-
-        with self._timed("probe"):
-            return self._once("out of fold", ask)[0]
-
-    def suspects(self) -> tuple[Suspect, ...]:
-        """Return the photos of train and validation whose labels look wrong, the worst first."""
-        both = self._both
-        return suspects.rank(both.labels, self.out_of_fold, self.class_names, both.paths)
-
-    def learning_curve(self) -> LearningCurve:
-        """Return how accuracy on validation grew with the training photos."""
-
-        def measure() -> tuple[Array, ...]:
-            train, validation = self._features
-            found = learning_curve.measure(
-                train,
-                self.train.labels,
-                self.train.groups,
-                self.train.sample_weights,
-                validation,
-                self.validation.labels,
-                class_names=self.class_names,
-                l2=self.head.l2,
-                evaluation_groups=self.validation.groups,
-                seed=self.settings.seed,
-            )
-            return (np.frombuffer(records.to_bytes(found), np.uint8),)
-
-        (content,) = self._once(f"learning curve {self.class_names}", measure)
-        return records.from_bytes(content.tobytes(), LearningCurve)
-
-    @functools.cached_property
-    def probe_scores(self) -> Evaluation:
-        """What the probe is worth on validation."""
-        probabilities = self.head.probabilities(self._features[1])
-        return metrics.evaluate(self.validation.labels, probabilities, self.class_names)
-
     def probed(self) -> Trained:
-        """Fit the probe again, its penalty fixed, on train and validation; its scores are from before.
+        """Return the probe that was fitted on all photos; its scores are from before.
 
         What its confidence is worth is asked of heads that were fitted on a part of these photos each.
         """
-        scores, both = self.probe_scores, self._both
-
-        def refit() -> Head:
-            vectors = np.concatenate(self._features)
-            return probe.refit(vectors, both.labels, both.sample_weights, self.head.l2, start=self.head)
-
-        # A class that is a single group of photos was fitted on by every head: its answers prove nothing.
-        fold_of = suspects.folds(both.labels, both.groups, seed=self.settings.seed)
-        judged = fold_of != suspects.IN_EVERY_FIT
-        calibration = self._calibration(self.out_of_fold[judged], both.labels[judged])
-        calibrated = self._head_once("refitted head", refit).tempered(calibration.temperature)
+        heads = self.heads
+        calibration = self._calibration(heads.out_of_fold[heads.judged], self.photos.labels[heads.judged])
+        calibrated = heads.whole.tempered(calibration.temperature)
 
         def answer(part: Part) -> Floats:
             title = f"{self.row.name} test features"
             vectors = self.extractor.features(part.files, part.digests, title, self._progress)
             return calibrated.probabilities(vectors)
 
-        training = Training(self.image_size_px, self.head.l2)
+        training = Training(self.image_size_px, heads.l2)
         whole = self.extractor.engine.with_head(calibrated.weights, calibrated.bias)
-        candidate = self._saved("features", whole, scores, calibration, training, self._latency_ms())
+        candidate = self._saved("features", whole, heads.scores, calibration, training, self._latency_ms())
         return Trained(candidate, self._folder("features"), answer)
 
     def _calibration(self, probabilities: Floats, labels: NDArray[np.int32]) -> Calibration:
@@ -371,38 +238,55 @@ class Trial:
 
     # Technique 2.
 
-    def finetuned(self, epochs: int) -> Trained:
-        """Fine-tune from the probe, and score on validation what will be handed over.
+    def finetuned(self, epochs: int, watch: Watch = unwatched) -> Trained:
+        """Fine-tune from the probe, and score on validation what will be handed over; so with each seed.
 
         A candidate that an interrupted run of the same settings had finished is taken as it is.
         """
-        folder = self._folder("finetune")
-        if not self._candidate_file("finetune").is_file():
-            self._finetune(epochs)
-        candidate = records.read_json(self._candidate_file("finetune"), Candidate)
-        model = classifier.load(folder)
-        title = f"{self.row.name} fine-tuned test"
+        seeds = range(self.settings.seed, self.settings.seed + self.settings.seeds)
+        names = [f"finetune-{seed}" if seed != self.settings.seed else "finetune" for seed in seeds]
+        for seed, name in zip(seeds, names, strict=True):
+            if not self._candidate_file(name).is_file():
+                self._finetune(name, seed, epochs, watch)
+        candidates = [records.read_json(self._candidate_file(name), Candidate) for name in names]
+        answers = [self._answer_of(name) for name in names]
+        repeats = [
+            Repeat(seed, one.validation.accuracy, None) for seed, one in zip(seeds, candidates, strict=True)
+        ]
+        first = dataclasses.replace(candidates[0], repeats=tuple(repeats) if len(repeats) > 1 else ())
+        return Trained(first, self._folder("finetune"), answers[0], tuple(answers[1:]))
+
+    def _answer_of(self, name: str) -> Callable[[Part], Floats]:
+        model = classifier.load(self._folder(name))
 
         def answer(part: Part) -> Floats:
+            title = f"{self.row.name} {name} test"
             return model.probabilities(part.files, title=title, progress=self._progress)
 
-        return Trained(candidate, folder, answer)
+        return answer
 
-    def _finetune(self, epochs: int) -> None:
-        head = self.head
-        with self._timed("augmentation"):
-            effects = self._checked_views() if self.settings.augment == "auto" else ()
-        recipe = self._recipe(epochs, tuple(one.operation for one in effects if one.is_harmless))
-        with self._timed("finetune"):
-            folder = self._folder("activations")
-            tuned = self._tuner.train(head, self.train, self.validation, recipe, folder, self._progress)
-        with self._timed("convert"):
+    def _finetune(self, name: str, seed: int, epochs: int, watch: Watch) -> None:
+        with self._watch.stage("augmentation"):
+            effects = self._effects
+        recipe = self._recipe(epochs, tuple(one.operation for one in effects if one.is_harmless), seed)
+        with self._watch.stage("finetune"):
+            tuned = self._tuner.train(
+                self.heads.heads,
+                self.heads.whole if len(self.turns) > 1 else self.heads.heads[0],
+                self.photos,
+                self.turns,
+                recipe,
+                self._folder("activations"),
+                self._progress,
+                watch,
+            )
+        with self._watch.stage("convert"):
             kind = engine.choose(self.settings.engine)
             backbone = engine.prepare(tuned.model, self._examples, kind, self._progress)
-        self._remember(convert=self.seconds["convert"])
+        self._remember(convert=self._watch.seconds["convert"])
         training = Training(
             image_size_px=self.image_size_px,
-            l2=head.l2,
+            l2=tuned.head.l2,
             trained_layers=tuned.trained_layers,
             operations=recipe.operations,
             effects=effects,
@@ -410,22 +294,32 @@ class Trial:
             best_epoch=tuned.best,
             mix=tuned.mix,
         )
-        files = self.validation.files
+        labels, probabilities = self._judged(tuned, backbone)
+        scores = metrics.evaluate(labels, probabilities, self.class_names)
+        calibration = self._calibration(probabilities, labels)
+        calibrated = tuned.head.tempered(calibration.temperature)
+        whole = backbone.with_head(calibrated.weights, calibrated.bias)
+        self._saved(name, whole, scores, calibration, training, whole.latency_ms())
+
+    def _judged(self, tuned: FineTuned, backbone: Engine) -> tuple[NDArray[np.int32], Floats]:
+        """Return labels and probabilities of the validation photos: from what will be handed over.
+
+        With folds that has seen them all; there the networks of the folds answer for it.
+        """
+        labels = np.concatenate([self.photos.labels[turn.validation] for turn in self.turns])
+        if len(self.turns) > 1:
+            return labels, tuned.answers
+        files = [self.photos.files[row] for row in self.turns[0].validation]
         with self._progress.stage(f"{self.row.name} fine-tuned validation", len(files)) as advance:
             rows = []
             for row in features.extract(backbone, files, self.settings.fit):
                 rows.append(row)
                 advance()
-        probabilities = tuned.head.probabilities(np.stack(rows))
-        scores = metrics.evaluate(self.validation.labels, probabilities, self.class_names)
-        calibration = self._calibration(probabilities, self.validation.labels)
-        calibrated = tuned.head.tempered(calibration.temperature)
-        whole = backbone.with_head(calibrated.weights, calibrated.bias)
-        self._saved("finetune", whole, scores, calibration, training, whole.latency_ms())
+        return labels, tuned.head.probabilities(np.stack(rows))
 
     @functools.cached_property
     def _tuner(self) -> Tuner:
-        with self._timed("finetune"):
+        with self._watch.stage("finetune"):
             backbone = backbones.build(
                 self.row.name,
                 image_size_px=self.image_size_px,
@@ -448,7 +342,7 @@ class Trial:
         asked = self.settings.unfreeze
         return self.row.default_unfreeze if asked == "auto" else asked
 
-    def _recipe(self, epochs: int, harmless: tuple[str, ...]) -> Recipe:
+    def _recipe(self, epochs: int, harmless: tuple[str, ...], seed: int) -> Recipe:
         settings = self.settings
         return Recipe(
             image_size_px=self.image_size_px,
@@ -460,20 +354,28 @@ class Trial:
             unfreeze=self._unfreeze,
             operations=augmentation.LEVELS.get(settings.augment, harmless),
             views=VIEWS,
-            seed=settings.seed,
+            seed=seed,
         )
 
-    def _checked_views(self) -> tuple[Effect, ...]:
-        """Return what each operation does to some training photos; one that does harm is remarked on."""
-        chosen = augmentation.sample(self.train.labels, self.settings.seed)
-        files = [self.train.files[index] for index in chosen]
+    @property
+    def _sample(self) -> NDArray[np.intp]:
+        train = self.turns[0].train
+        return train[augmentation.sample(self.photos.labels[train], self.settings.seed)]
+
+    @functools.cached_property
+    def _effects(self) -> tuple[Effect, ...]:
+        """What each operation does to some training photos; one that does harm is remarked on."""
+        if self.settings.augment != "auto":
+            return ()
+        chosen = self._sample
+        files = [self.photos.files[index] for index in chosen]
         pictures = np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit)))
         effects = augmentation.check(
             self.extractor.engine,
             pictures,
-            self._features[0][chosen],
-            self.train.labels[chosen],
-            l2=self.head.l2,
+            self.heads.features[chosen],
+            self.photos.labels[chosen],
+            l2=self.heads.l2,
             seed=self.settings.seed,
         )
         harmful = [one.operation for one in effects if not one.is_harmless]
@@ -487,14 +389,14 @@ class Trial:
 
     def release(self) -> None:
         """Drop what takes memory; it would be computed again."""
-        for name in ("_features", "_tuner"):
-            self.__dict__.pop(name, None)
+        self.heads.release()
+        self.__dict__.pop("_tuner", None)
 
-    def _folder(self, what: str) -> Path:
-        return self._work / f"{self.row.name}-{what}"
+    def _folder(self, name: str) -> Path:
+        return self._work / f"{self.row.name}-{name}"
 
-    def _candidate_file(self, technique: str) -> Path:
-        return self._work / f"{self.row.name}-{technique}.json"
+    def _candidate_file(self, name: str) -> Path:
+        return self._work / f"{self.row.name}-{name}.json"
 
     def _record(self, technique: str, calibration: Calibration) -> ClassifierRecord:
         return ClassifierRecord(
@@ -511,7 +413,7 @@ class Trial:
 
     def _saved(
         self,
-        technique: str,
+        name: str,
         whole: Engine,
         scores: Evaluation,
         calibration: Calibration,
@@ -519,7 +421,7 @@ class Trial:
         latency_ms: float,
     ) -> Candidate:
         """Save a candidate's classifier and what is known of it in the work folder."""
-        folder = self._folder(technique)
+        folder, technique = self._folder(name), name.partition("-")[0]
         Classifier(self._record(technique, calibration), whole).save(folder)
         n_head = (self.row.feature_size + 1) * len(self.class_names)
         candidate = Candidate(
@@ -528,24 +430,24 @@ class Trial:
             validation=scores,
             test=None,
             calibration=calibration,
-            seconds=seconds_of(technique, self.seconds),
+            seconds=seconds_of(technique, self._watch.seconds),
             parameters=self.row.parameters + n_head,
             size_mb=max(file.stat().st_size for file in folder.iterdir()) / 1e6,
             latency_ms=latency_ms,
             training=training,
         )
-        records.write_json(self._candidate_file(technique), candidate)
+        records.write_json(self._candidate_file(name), candidate)
         return candidate
 
 
-def image_size_px(row: Backbone, train: Part, settings: Settings) -> int:
+def image_size_px(row: Backbone, files: Sequence[Path], settings: Settings) -> int:
     """Return the size asked for; else the photos' own where it is nearly the backbone's; else the backbone's.
 
     Squares of one size come from a camera or a scanner that is set up for it. Resizing them by a few
     per cent blurs every detail of a pixel or two and gains nothing: on sample:textile (250 pixels), a probe
     on mobilenet_v2 got 87% of the test photos right unscaled and 78% at 224.
     """
-    side = pixels.common_side(train.files)
+    side = pixels.common_side(files)
     is_near = side is not None and NEAR[0] * row.input_size_px <= side <= NEAR[1] * row.input_size_px
     return settings.image_size or (side if side is not None and is_near else row.input_size_px)
 

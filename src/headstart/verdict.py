@@ -175,8 +175,16 @@ def _rule_of_thumb(rule: Rule, photos_per_class: float, made: float) -> str:
 def _use(use: Candidate, test: Evaluation, interval: Interval) -> str:
     return (
         f"Use {_said(use)}: it is right on {test.accuracy:.1%} of {test.n_images:,} test photos "
-        f"({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%})."
+        f"({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%}){_spread(use)}."
     )
+
+
+def _spread(use: Candidate) -> str:
+    """Say how far other seeds went, where it was trained from several."""
+    accuracies = [one.test_accuracy for one in use.repeats if one.test_accuracy is not None]
+    if len(accuracies) < 2:
+        return ""
+    return f"; from {len(accuracies)} seeds, {min(accuracies):.1%} to {max(accuracies):.1%}"
 
 
 def _rivals(use: Candidate, evidence: Evidence) -> str:
@@ -190,7 +198,8 @@ def _rivals(use: Candidate, evidence: Evidence) -> str:
         return (
             f"It ties with {_said(first)}, the best on validation ({_points(tie.difference)}, "
             f"{_range(tie.interval)}), and is cheaper: {use.latency_ms:.1f} ms a photo against "
-            f"{first.latency_ms:.1f}, {use.size_mb:.1f} MB against {first.size_mb:.1f}."
+            f"{first.latency_ms:.1f}, {use.size_mb:.1f} MB against {first.size_mb:.1f}. "
+            "It is kept as `cheaper`."
         )
     nearest = max(found.values(), key=lambda one: one.difference)
     others = nearest.a.replace("/", " with ")
@@ -271,7 +280,7 @@ def _weakest(test: Evaluation) -> str:
     other = test.per_class[strays.index(max(strays))].name
     return (
         f"The weakest class is {one.name}: {row[weakest]:,} of its {one.n_images:,} test photos are found, "
-        f"and {max(strays):,} are taken for {other}."
+        f"and {max(strays):,} {'is' if max(strays) == 1 else 'are'} taken for {other}."
     )
 
 
