@@ -41,7 +41,9 @@ def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]
         "validation_accuracy": tuned.candidate.validation.accuracy,
         "test_accuracy": accuracy,
         "seconds": seconds,
-        "images_per_s": settings.epochs * len(data.parts["train"].files) / tuned.candidate.seconds["finetune"],
+        "images_per_s": settings.epochs
+        * len(data.parts["train"].files)
+        / tuned.candidate.seconds["finetune"],
     }
 
 

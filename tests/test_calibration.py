@@ -6,13 +6,11 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from scipy.stats import beta
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from headstart import calibration, probe
 from headstart.calibration import Abstention, Calibration
@@ -253,65 +251,36 @@ def test_measure_of_sets() -> None:
     assert (got.interval.low, got.interval.high) == pytest.approx((0.3006, 0.9544), abs=1e-4)
 
 
-def test_novelty_is_the_cosine_distance_to_the_nearest_photo() -> None:
+def test_refusal_takes_the_rank_that_theory_gives() -> None:
+    # 95% of 19 + 1 photos is all 19: the highest score. 18 photos are too few.
+    novelty = np.linspace(0.1, 0.9, 19, dtype=np.float32)
+    assert calibration.refusal(novelty[::-1]) == calibration.Refusal(float(novelty[-1]), 0.05, 19)
+    assert calibration.refusal(novelty, 0.1) == calibration.Refusal(float(novelty[-2]), 0.1, 19)
+    assert calibration.refusal(novelty[1:]) is None
+
+
+@pytest.mark.parametrize("n", [19, 60, 341])
+def test_as_many_known_photos_are_refused_as_promised(n: int) -> None:
     random = np.random.default_rng(0)
-    train, validation = random.normal(size=(2, 40, 16)).astype(np.float32)
-    found = calibration.fit_novelty(train, np.zeros(40, int), validation)
-    expected = cdist(validation, train, "cosine").min(axis=1)
-    assert np.abs(found.score(validation) - expected).max() < 1e-3  # float16 references
-    assert np.array_equal(found.references, found.references.astype(np.float16))
-    assert np.abs(found.score(7 * validation) - found.score(validation)).max() < 1e-6
-    assert found.is_novel(validation).tolist() == (expected > np.sort(expected)[-2]).tolist()
-
-
-def test_digits_unlike_those_trained_on_are_novel() -> None:
-    features, labels = load_digits(return_X_y=True)
-    features, is_known = features.astype(np.float32), labels < 5
-    known, novel = features[is_known], features[~is_known]
-    order = np.random.default_rng(0).permutation(len(known))
-    train, validation, test = order[:400], order[400:600], order[600:]
-    found = calibration.fit_novelty(known[train], labels[is_known][train], known[validation])
-    scores = np.concatenate([found.score(known[test]), found.score(novel)])
-    is_novel = np.arange(len(scores)) >= len(test)
-    assert roc_auc_score(is_novel, scores) > 0.9
-    assert found.is_novel(known[test]).mean() < 0.09  # 5%, and two standard deviations for 200 photos
-    assert found.is_novel(novel).mean() > 0.5
-
-
-def test_novelty_refuses_the_part_of_known_photos_that_it_says() -> None:
-    random = np.random.default_rng(0)
-    train = random.normal(1, 1, (50, 8)).astype(np.float32)
-    labels = np.zeros(50, int)
     refused = []
-    for _ in range(200):
-        validation, test = random.normal(1, 1, (2, 39, 8)).astype(np.float32)
-        refused.append(calibration.fit_novelty(train, labels, validation).is_novel(test).mean())
-    assert np.mean(refused) == pytest.approx(0.05, abs=0.01)
-    few = calibration.fit_novelty(train, labels, validation[:18])
-    assert few.threshold == 2.0
-    assert not few.is_novel(-train).any()
+    for _ in range(400):
+        found = calibration.refusal(random.gamma(2, 1, n).astype(np.float32))
+        assert found is not None
+        refused.append((random.gamma(2, 1, 1000) > found.threshold).mean())
+    assert np.mean(refused) == pytest.approx(0.05, abs=0.007)
 
 
-def test_references_keep_rare_classes() -> None:
-    labels = np.repeat([0, 1, 2], [3000, 20, 900])
-    train = np.random.default_rng(0).normal(size=(3920, 32)).astype(np.float32)
-    found = calibration.fit_novelty(train, labels, train[:30])
-    assert len(found.references) == calibration.MAX_REFERENCES == 1000
-    nearest = 1 - found.score(train)
-    kept = [int((nearest[labels == one] > 0.999).sum()) for one in range(3)]
-    assert kept[1] == 20
-    assert abs(kept[0] - kept[2]) < 50
-
-
-def test_features_of_nothing_have_a_score() -> None:
-    train = np.eye(4, dtype=np.float32)
-    found = calibration.fit_novelty(train, np.arange(4), train)
-    assert found.score(np.zeros((1, 4), np.float32)).tolist() == [1.0]
+def test_a_calibration_refuses_where_it_is_given_scores(digits: Arrays) -> None:
+    scores = np.linspace(0, 1, 99, dtype=np.float32)
+    assert calibration.calibrate(*digits).refusal is None
+    assert calibration.calibrate(*digits, novelty=scores).refusal == calibration.refusal(scores)
 
 
 def test_survives_json(digits: Arrays) -> None:
-    found = calibration.calibrate(digits[0][:400], digits[1][:400], max_error=0.05)
+    novelty = np.linspace(0, 1, 99, dtype=np.float32)
+    found = calibration.calibrate(digits[0][:400], digits[1][:400], max_error=0.05, novelty=novelty)
     assert isinstance(found.abstention, Abstention)
+    assert found.refusal
     assert msgspec.json.decode(msgspec.json.encode(found), type=Calibration) == found
     shape = calibration.reliability(*digits)
     assert msgspec.json.decode(msgspec.json.encode(shape), type=calibration.Reliability) == shape

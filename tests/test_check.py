@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import os
 import random
 import shutil
@@ -6,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import audited
+from PIL import Image, ImageOps
 
-from headstart import check, dataset, splits
+from headstart import backbones, check, dataset, engine, pixels, splits
 from headstart.audit import Audit
 from headstart.errors import DataError
+from headstart.features import Extractor
+from headstart.progress import Progress
+from headstart.store import Store
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -141,6 +146,62 @@ def test_no_photo_is_changed_and_no_file_overwritten(fix: str, faulty: Path, tmp
         f"{path} is there already.\nName another folder with --out, or remove the file."
     )
     assert listing(faulty) == before and path.read_bytes() == content
+
+
+# Lookalikes
+
+
+@pytest.fixture
+def garments(shared_data: Path, tmp_path: Path) -> Path:
+    """80 photos of two classes, a mirrored one among the other class, and one cropped by 5%."""
+    folder = tmp_path / "garments"
+    for name in ("hat", "shoes"):
+        (folder / name).mkdir(parents=True)
+        sources = sorted((shared_data / "clothing" / "train" / name).glob("*.jpg"))[:40]
+        for number, source in enumerate(sources):
+            shutil.copyfile(source, folder / name / f"{number:02}.jpg")
+    with Image.open(folder / "hat" / "07.jpg") as image:
+        ImageOps.mirror(image).save(folder / "shoes" / "mirrored.jpg")
+    with Image.open(folder / "shoes" / "11.jpg") as image:
+        width, height = image.size
+        image.crop((0, height // 20, width - width // 20, height)).save(folder / "shoes" / "cropped.jpg")
+    return folder
+
+
+def extract(folder: Path, files: list[Path]) -> None:
+    """Keep the features of photos, as a run with mobilenet_v2 does."""
+    row, progress = backbones.find("mobilenet_v2"), Progress()
+    frozen = engine.open_backbone(row, np.stack(list(pixels.read_many(files[:8], 224, "squash"))))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    with Store(progress) as store:
+        key = engine.backbone_key(row, 224, "openvino", None)
+        Extractor(frozen, key, "squash", store).compute(files, digests, "", progress)
+
+
+@pytest.mark.slow
+def test_lookalikes_are_found_where_a_run_has_left_features(garments: Path, tmp_path: Path) -> None:
+    files = sorted(garments.rglob("*.jpg"))
+    extract(garments, files[:-1])
+    assert "lookalike" not in [finding.kind for finding in check.look(str(garments)).findings]
+    extract(garments, files)
+    found = check.look(str(garments))
+    told = [finding for finding in found.findings if finding.kind == "lookalike"]
+    assert [finding.detail for finding in told] == [
+        "hat/07.jpg may show the same as shoes/mirrored.jpg, in the classes hat, shoes.",
+        "shoes/11.jpg may show the same as shoes/cropped.jpg.",
+    ]
+    assert {finding.advice for finding in told} == {
+        "Found by the features of mobilenet_v2, which now and then take two like things for one: look at "
+        "them. The same thing belongs in one class and one part; --fix group writes a table that keeps it "
+        "together."
+    }
+    paths = found.dataset.paths
+    groups = dict(zip(paths, found.groups.tolist(), strict=True))
+    assert groups["hat/07.jpg"] == groups["shoes/mirrored.jpg"] != groups["shoes/11.jpg"]
+    table = check.write("group", tmp_path / "fixed", found)
+    assert check.look(str(table), group_by="group").groups.tolist() == found.groups.tolist()
+    # What `compare` divides by does not depend on it.
+    assert len(set(audited(dataset.load(garments)).groups.tolist())) == len(set(groups.values())) + 2
 
 
 # Planted faults

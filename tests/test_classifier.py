@@ -16,7 +16,8 @@ from conftest import CALIBRATION, Finished, made_photos
 from PIL import Image
 
 import headstart
-from headstart import backbones, classifier, engine, pixels, records
+from headstart import backbones, classifier, engine, novelty, pixels, records
+from headstart.calibration import Refusal
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.cli import main
 from headstart.errors import RunError, UnreadableImage
@@ -186,6 +187,40 @@ def test_a_run_predicts_what_it_measured(finished: Finished) -> None:
         assert prediction.label == row["predicted"]
         for name, probability in (prediction.probabilities or {}).items():
             assert probability == pytest.approx(float(row[f"p_{name}"]), abs=1e-4)
+
+
+@pytest.fixture
+def wary(head: Head, files: list[Path]) -> Classifier:
+    """Its references are the first three of the files; what is as far from them as the fourth is novel."""
+    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    vectors = frozen(np.stack([pixels.read(path, 32, "crop") for path in files]))
+    references = novelty.references(vectors[:3], np.arange(3))
+    least = float(novelty.scores(vectors[3:4], references)[0]) - 1e-4
+    calibration = replace(CALIBRATION, refusal=Refusal(least, 0.05, 340))
+    return Classifier(
+        replace(RECORD, calibration=calibration), frozen.with_head(head.weights, head.bias, references)
+    )
+
+
+def test_a_photo_unlike_the_training_photos_is_novel(
+    wary: Classifier, model: Classifier, files: list[Path], tmp_path: Path
+) -> None:
+    wary.save(tmp_path / "saved")
+    for each in (wary, headstart.load(tmp_path / "saved")):
+        found = each.predict(files)
+        assert [one.is_novel for one in found[:4]] == [False, False, False, True]
+        assert [one.novelty for one in found[:3]] == pytest.approx([0, 0, 0], abs=1e-5)
+        assert [one.label for one in found] == [one.label for one in model.predict(files)]
+        assert np.abs(each.probabilities(files) - model.probabilities(files)).max() < 1e-6
+
+
+def test_where_no_threshold_could_be_promised_nothing_is_novel(
+    wary: Classifier, model: Classifier, files: list[Path]
+) -> None:
+    unsure = Classifier(RECORD, wary.engine)
+    assert {one.is_novel for one in unsure.predict(files)} == {None}
+    assert unsure.predict(files)[3].novelty == wary.predict(files)[3].novelty
+    assert (model.predict(files)[3].novelty, model.predict(files)[3].is_novel) == (None, None)
 
 
 def error_of(folder: Path) -> str:

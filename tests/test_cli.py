@@ -18,13 +18,25 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Finished
+from PIL import Image
 
 import headstart
 from headstart.backbones import TABLE
 from headstart.cli import HEADINGS, main, settings_options, train
 from headstart.settings import Settings
 
-COMMANDS = ("compare", "check", "train", "predict", "evaluate", "backbones", "weights", "cache")
+COMMANDS = (
+    "compare",
+    "check",
+    "train",
+    "predict",
+    "evaluate",
+    "report",
+    "replay",
+    "backbones",
+    "weights",
+    "cache",
+)
 
 
 def run(*words: object) -> Result:
@@ -73,7 +85,15 @@ def test_every_option_stands_under_a_heading_once() -> None:
     flags = re.findall(r"^  (?:-\w, )?--([\w-]+)", text, re.MULTILINE)
     fields = set(Settings.__dataclass_fields__) - {"data"}
     assert sorted(flags) == sorted(
-        [*(name.replace("_", "-") for name in fields), "config", "json", "quiet", "help"]
+        [
+            *(name.replace("_", "-") for name in fields),
+            "config",
+            "tensorboard",
+            "mlflow",
+            "json",
+            "quiet",
+            "help",
+        ]
     )
 
 
@@ -140,7 +160,7 @@ def test_an_option_gives_the_value_that_its_setting_has() -> None:
     ("words", "message"),
     [
         ("comapre photos", "No such command 'comapre'. Did you mean 'compare'?\n"),
-        ("compare photos --sead 1", "No such option '--sead'. Did you mean '--seed'?\n"),
+        ("compare photos --coverag 1", "No such option '--coverag'. Did you mean '--coverage'?\n"),
         ("compare", "Missing argument 'DATA' (or --config FILE.toml with data in it).\n"),
         ("train", "Missing argument 'DATA'.\n"),
         ("predict run", "Missing argument 'PHOTOS...'.\n"),
@@ -392,8 +412,21 @@ def test_predict_prints_a_line_a_photo(finished: Finished) -> None:
     ]
     expected = headstart.load(finished.folder).predict([path for path, _, _ in lines])
     assert [(label, confidence) for _, label, confidence in lines] == [
-        (one.label, f"{one.confidence:.4f}") for one in expected
+        ("none of these", "-") if one.is_novel else (one.label, f"{one.confidence:.4f}") for one in expected
     ]
+
+
+def test_predict_says_none_of_these(finished: Finished, tmp_path: Path) -> None:
+    out, blank = tmp_path / "run", tmp_path / "blank.png"
+    headstart.compare(finished.photos, out=str(out), backbones=("tiny",), techniques=("features",))
+    Image.new("RGB", (40, 30), "white").save(blank)
+    assert run("predict", out, blank).stdout == f"{blank}\tnone of these\t-\n"
+    record = json.loads(run("predict", out, blank, "--json").stdout)
+    assert record["is_novel"]
+    assert record["label"] in record["probabilities"]
+    refusal = headstart.load(out).record.calibration.refusal
+    assert refusal
+    assert record["novelty"] > refusal.threshold
 
 
 def test_predict_prints_json_lines(finished: Finished) -> None:
@@ -401,7 +434,8 @@ def test_predict_prints_json_lines(finished: Finished) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
     record = json.loads(line)
-    assert list(record) == ["path", "label", "confidence", "probabilities", "is_sure", "likely"]
+    names = ("path", "label", "confidence", "probabilities", "is_sure", "likely", "novelty", "is_novel")
+    assert tuple(record) == names
     assert record["is_sure"] is None  # no threshold can be promised from so few photos
     assert record["label"] in record["likely"]
     assert record["confidence"] == record["probabilities"][record["label"]]
@@ -424,6 +458,8 @@ def test_predict_tells_an_unreadable_photo_and_goes_on(finished: Finished) -> No
         "probabilities": None,
         "is_sure": None,
         "likely": [],
+        "novelty": None,
+        "is_novel": None,
         "error": f"{damaged} cannot be read. It is cut short.",
     }
     assert json.loads(second)["path"] == str(whole)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 from conftest import made_photos
 
-from headstart import backbones, engine
+from headstart import backbones, engine, novelty, probe
 from headstart.engine import EngineMismatch, KerasEngine, OpenVINOEngine
 from headstart.progress import Progress
 
@@ -59,6 +60,39 @@ def test_a_stream_keeps_the_order_and_asks_for_pictures_as_it_goes(kind: str, pi
     assert np.abs(rest - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
+@pytest.mark.parametrize("kind", ["openvino", "keras"])
+def test_one_inference_gives_probabilities_and_novelty(
+    kind: str, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    frozen = engine.prepare(backbones.build("tiny"), made_photos(32), kind, Progress())
+    random = np.random.default_rng(0)
+    weights, bias = random.normal(0, 1, (8, 3)).astype(np.float32), random.normal(0, 1, 3).astype(np.float32)
+    references = novelty.references(frozen(pictures[:30]), np.arange(30) % 3)
+    features = frozen(pictures)
+    expected = novelty.scores(features, references)
+    assert np.ptp(expected[30:]) > 1e-3
+    whole = frozen.with_head(weights, bias, references)
+    whole.save(tmp_path)
+    for each in (whole, engine.load(tmp_path)):
+        assert each.output_shape == (3,)
+        probabilities, scores = map(np.stack, zip(*each.outputs(pictures), strict=True))
+        assert np.abs(probabilities - probe.softmax(features @ weights + bias)).max() < 1e-5
+        assert scores.shape == (40, 1)
+        assert scores.dtype == np.float32
+        assert np.abs(scores[:, 0] - expected).max() < 1e-5
+        assert np.array_equal(each(pictures), probabilities)
+        assert np.abs(each.answer(pictures[7]) - probabilities[7]).max() < 1e-5
+    assert len(next(frozen.with_head(weights, bias).outputs(pictures))) == 1
+
+
+def test_the_outputs_of_a_saved_graph_are_named(tmp_path: Path) -> None:
+    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    ones = np.eye(8, dtype=np.float32)
+    frozen.with_head(ones[:, :3], ones[0, :3], ones).save(tmp_path)
+    graph = openvino.Core().read_model(tmp_path / "graph.xml")
+    assert [output.get_any_name() for output in graph.outputs] == ["probabilities", "novelty"]
+
+
 def test_a_graph_that_answers_otherwise_is_refused_and_keras_used(
     pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +132,23 @@ def test_another_size_is_another_graph(tmp_path: Path, monkeypatch: pytest.Monke
     row = backbones.find("tiny")
     sizes = [engine.open_backbone(row, made_photos(size)).image_size_px for size in (32, 48)]
     assert sizes == [32, 48]
+
+
+def test_kept_graphs_are_found_without_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    row = backbones.find("tiny")
+    assert list(engine.kept(row)) == []
+    made = {size: engine.open_backbone(row, made_photos(size)) for size in (32, 48)}
+    path = engine.kept_path(row, 32, None)
+    for name in (f"tiny-64-{path.stem.split('-')[2]}.xml", "tiny-of-others.xml"):
+        path.with_name(name).write_bytes(path.read_bytes())
+    found = {graph.image_size_px: (key, graph) for key, graph in engine.kept(row)}
+    assert {size: key for size, (key, _) in found.items()} == {
+        size: engine.backbone_key(row, size, "openvino", None) for size in (32, 48)
+    }
+    assert np.array_equal(found[32][1](pictures), made[32](pictures))
 
 
 def test_other_weights_another_size_or_kind_are_another_key() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import math
@@ -37,7 +38,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def probe(photos: Path, out: Path, **settings: Any) -> Results:
-    """A comparison that needs no TensorFlow: one backbone, features."""
+    """A comparison that needs no TensorFlow: one backbone, features; and no pictures of the photos."""
+    settings = {"folds": 0, "report": False} | settings
     return headstart.compare(photos, backbones=("tiny",), techniques=("features",), out=str(out), **settings)
 
 
@@ -68,10 +70,13 @@ def modified(folder: Path) -> dict[str, int]:
 def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
     assert sorted(path.name for path in finished.folder.iterdir()) == [
         ".lock",
+        "README.md",
         "config.toml",
+        "gallery.json",
         "model",
         "predictions.csv",
         "quarantine.csv",
+        "report.html",
         "results.json",
         "selection.json",
         "split.csv",
@@ -97,7 +102,7 @@ def test_results_have_the_documented_shape(finished: Finished) -> None:
     assert sorted(techniques) == [("tiny", "features"), ("tiny", "finetune")]
     assert (results["winner"]["backbone"], results["winner"]["technique"]) == techniques[0]
     assert results["winner"] == json.loads((finished.folder / "selection.json").read_text())
-    assert {"python", "keras", "openvino", "numpy"} <= set(results["versions"])
+    assert {"python", "processor", "keras", "openvino", "numpy"} <= set(results["versions"])
     assert results["settings"]["epochs"] == 2
 
 
@@ -137,7 +142,9 @@ def test_stdout_is_the_result_and_stderr_the_rest(finished: Finished) -> None:
 
 def test_the_split_names_every_photo_once_and_keeps_copies_together(finished: Finished) -> None:
     rows = read_csv(finished.folder / "split.csv")
-    assert list(rows[0]) == ["path", "label", "part", "group"]
+    assert list(rows[0]) == ["path", "label", "part", "group", "sha256"]
+    for row in rows:
+        assert row["sha256"] == hashlib.sha256((finished.photos / row["path"]).read_bytes()).hexdigest()
     on_disk = {path.relative_to(finished.photos).as_posix() for path in finished.photos.rglob("*.jpg")}
     assert {row["path"] for row in rows} == on_disk - {"green/damaged.jpg"}
     assert len(rows) == 49
@@ -223,6 +230,7 @@ def repeated(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("HEADSTART_CACHE", str(folder.parent / "cache"))
         patch.setattr(pixels, "read_bytes", recorded)
         words = ["compare", "--config", str(finished.folder / "config.toml"), "--out", str(folder)]
+        words.append("--no-report")  # which reads photos of all parts again, for thumbnails
         done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.stderr
     yield Repeated(folder, reads)
@@ -465,3 +473,22 @@ def test_remarks_name_three_of_a_kind_and_count_the_rest() -> None:
 def test_one_technique_alone_is_one_candidate(photos: Path, tmp_path: Path) -> None:
     results = probe(photos, tmp_path / "run")
     assert [(one.backbone, one.technique) for one in results.candidates] == [("tiny", "features")]
+
+
+@pytest.mark.slow
+def test_promises_hold_on_test_photos_of_clothing(shared_data: Path, tmp_path: Path) -> None:
+    """What was promised on train and validation: at most 5% wrong above a confidence, sets of 95%."""
+    results = headstart.compare(
+        shared_data / "clothing", techniques=("features",), max_error=0.05, out=str(tmp_path), report=False
+    )
+    for one in results.candidates:
+        assert one.test
+        assert one.calibration.abstention
+        assert one.test.selection
+        risk = one.test.selection.risk_interval
+        assert risk
+        assert risk.low <= 0.05
+        assert one.test.selection.n_accepted >= 100
+        assert one.test.sets.interval.high >= 0.95
+        assert one.test.sets.mean_size < 4
+        assert one.test.reliability.ece < 0.1

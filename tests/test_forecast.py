@@ -54,7 +54,8 @@ def test_fine_tuning_costs_its_views_its_steps_and_its_conversion() -> None:
     # 2 views of 1,000 photos and one of 200; 2 passes; forward alone before and after them and for 3 mixes.
     expected = 8.0 + 2200 * 0.004 + (2000 + 6 * 200 / 3) * 0.02
     assert stages["finetune"] == pytest.approx(expected)
-    assert stages["convert"] == pytest.approx(6.0 + 200 * 0.01)
+    # Novelty is measured from 1,000 photos, and asked of 200.
+    assert stages["convert"] == pytest.approx(6.0 + 1200 * 0.01)
     assert stages["test of the fine-tuned"] == pytest.approx(300 * 0.01)
     built = forecast.finetune_stages(COSTS, replace(WORK, is_built=True))
     assert stages["finetune"] - built["finetune"] == pytest.approx(8.0)

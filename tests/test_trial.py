@@ -15,7 +15,9 @@ from headstart.settings import Settings
 
 
 def compare(photos: Path, out: Path, **settings: Any) -> Results:
-    return headstart.compare(photos, backbones=("tiny",), out=str(out), **{"folds": 0} | settings)
+    return headstart.compare(
+        photos, backbones=("tiny",), out=str(out), **{"folds": 0, "report": False} | settings
+    )
 
 
 def files_of(folder: Path, *sizes: tuple[int, int]) -> list[Path]:
@@ -93,14 +95,14 @@ def test_a_second_run_on_the_same_photos_computes_no_feature_and_needs_no_tensor
 ) -> None:
     first = compare(photos, tmp_path / "one", techniques=("features",))
     asked: list[int] = []
-    stream = engine.OpenVINOEngine.stream
+    outputs = engine.OpenVINOEngine.outputs
 
     def counted(self: engine.OpenVINOEngine, pictures: Any) -> Any:
         taken = list(pictures)
         asked.append(len(taken))
-        return stream(self, taken)
+        return outputs(self, taken)
 
-    monkeypatch.setattr(engine.OpenVINOEngine, "stream", counted)
+    monkeypatch.setattr(engine.OpenVINOEngine, "outputs", counted)
     monkeypatch.setattr(backbones, "build", refuse)
     second = compare(photos, tmp_path / "two", techniques=("features",))
     # The kept model is asked about some test photos again, and nothing else is asked.

@@ -1,16 +1,22 @@
 """What an audit found, in words and as CSV files to act on; no photo is changed, moved or deleted."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart import dataset, records, samples
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import backbones, dataset, duplicates, engine, findings, records, samples
 from headstart.audit import Audit, audit
 from headstart.errors import DataError
+from headstart.features import Extractor
 from headstart.findings import KINDS, Finding
-from headstart.groups import members, numbered
+from headstart.groups import linked, members, merged, numbered
 from headstart.progress import Progress
+from headstart.settings import FITS
 from headstart.splits import PARTS
 from headstart.store import Store
 
@@ -19,6 +25,9 @@ FIXES = {"list": "findings.csv", "quarantine": "kept.csv", "group": "groups.csv"
 
 SHOWN = 5
 """Findings of a kind that are printed at most."""
+
+JUDGES = ("mobilenet_v2", "efficientnet_lite0")
+"""Backbones whose features tell lookalikes: those that `duplicates.MIN_COSINE` was measured with."""
 
 Row = tuple[object, ...]
 Table = tuple[Sequence[str], Sequence[Row]]
@@ -45,7 +54,10 @@ class Report:
 def look(
     data: str, *, exclude: Sequence[str] = (), group_by: str | None = None, progress: Progress | None = None
 ) -> Audit:
-    """Audit photos thoroughly.
+    """Audit photos thoroughly, and look for photos that are alike in features from an earlier run.
+
+    Those are sought here alone, and not in `audit`, by which `compare` divides the photos: a split must not
+    depend on what the cache happens to hold.
 
     Args:
         data: Folder of photos, a CSV or TSV file, or sample:NAME.
@@ -61,7 +73,36 @@ def look(
     source = samples.resolve(data, progress).expanduser()
     listed = dataset.load(source, exclude=exclude, group_by=group_by)
     with Store(progress) as store:
-        return audit(listed, store=store, progress=progress)
+        return _with_lookalikes(audit(listed, store=store, progress=progress), store)
+
+
+def _with_lookalikes(found: Audit, store: Store) -> Audit:
+    """Return the audit with lookalikes told of and in one group, where the features of all are kept."""
+    kept = next(_kept_features(found, store), None)
+    if kept is None:
+        return found
+    backbone, vectors = kept
+    different = np.unique(found.digests, return_index=True)[1]
+    pairs = different[duplicates.find_by_features(vectors[different])]
+    late, early = found.groups[pairs].T
+    alike = linked(len(found.dataset), pairs[late != early])
+    told = findings.lookalikes(found.dataset, alike, backbone)
+    return dataclasses.replace(
+        found,
+        groups=merged(found.groups, alike),
+        findings=findings.in_order((*found.findings, *told)),
+    )
+
+
+def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield backbones with the features of all photos, (N, D), that need not be computed."""
+    files = [found.dataset.file(index) for index in range(len(found.dataset))]
+    for name in JUDGES:
+        for key, graph in engine.kept(backbones.find(name)):
+            for fit in FITS:
+                extractor = Extractor(graph, key, fit, store)
+                if not extractor.n_missing(found.digests):
+                    yield name, extractor.features(files, found.digests, "", Progress())
 
 
 def report(data: str, found: Audit) -> Report:

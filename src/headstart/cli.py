@@ -26,7 +26,7 @@ Command = Callable[..., Any]
 OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.name != "data"}
 
 VALUES = {
-    **dict.fromkeys(("seed", "epochs", "batch_size", "patience"), "N"),
+    **dict.fromkeys(("seed", "seeds", "folds", "epochs", "batch_size", "patience"), "N"),
     **dict.fromkeys(("validation", "test", "max_error", "coverage"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
@@ -36,9 +36,19 @@ VALUES = {
 
 HEADINGS = {
     "What is tried": ("backbones", "techniques", "backbone", "technique"),
-    "Photos": ("image_size", "fit", "class_weight", "exclude", "group_by", "check", "validation", "test"),
-    "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience"),
-    "Run": ("out", "budget", "engine", "seed", "config", "weights_dir"),
+    "Photos": (
+        "image_size",
+        "fit",
+        "class_weight",
+        "exclude",
+        "group_by",
+        "check",
+        "validation",
+        "folds",
+        "test",
+    ),
+    "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience", "seeds"),
+    "Run": ("out", "budget", "engine", "seed", "report", "tensorboard", "mlflow", "config", "weights_dir"),
 }
 """The options of `compare` and `train` in the order of their help; the last heading takes what is left."""
 
@@ -59,6 +69,17 @@ INTERRUPTED = 130
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet = click.option("--quiet", "is_quiet", is_flag=True, help="Show no progress.")
+tensorboard_folder = click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Log the training to it for TensorBoard, as it goes.",
+)
+mlflow_uri = click.option(
+    "--mlflow",
+    metavar="URI",
+    help="Log the training to MLflow: a server, or a store such as sqlite:///mlflow.db.",
+)
 weights_folder = click.option(
     "--weights-dir",
     type=click.Path(path_type=Path),
@@ -186,9 +207,19 @@ def main() -> None:
     metavar="FILE.toml",
     help="Take from it what is not given here.",
 )
+@tensorboard_folder
+@mlflow_uri
 @as_json
 @quiet
-def compare(data: str | None, config: Path | None, is_json: bool, is_quiet: bool, **options: Any) -> None:
+def compare(
+    data: str | None,
+    config: Path | None,
+    tensorboard: Path | None,
+    mlflow: str | None,
+    is_json: bool,
+    is_quiet: bool,
+    **options: Any,
+) -> None:
     """Compare backbones, with both techniques, on the photos in DATA.
 
     DATA is a folder with one sub-folder per class (or train, validation and test folders of those),
@@ -197,7 +228,7 @@ def compare(data: str | None, config: Path | None, is_json: bool, is_quiet: bool
     The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
     goes on from there, trains the backbone's last layers too, and takes minutes.
     """
-    _run(_settings(data, config, options), is_json, is_quiet)
+    _run(_settings(data, config, options), is_json, is_quiet, tensorboard=tensorboard, mlflow=mlflow)
 
 
 @main.command(name="check", short_help="Say what is amiss with photos, before anything is trained.")
@@ -228,8 +259,9 @@ def check_photos(
 
     That is: unreadable photos, wrong types, copies and near-duplicates, one photo in two classes or in two
     parts, shortcuts (classes that can be told by image size, file type or border alone), classes too small,
-    empty or unequal, and odd sizes. No photo is changed, moved or deleted. The exit status is 0 whatever
-    is found, unless --strict is given.
+    empty or unequal, and odd sizes. After a run with mobilenet_v2 or efficientnet_lite0 on these photos also
+    what is perhaps one photo mirrored or cropped, or one thing taken twice. No photo is changed, moved or
+    deleted. The exit status is 0 whatever is found, unless --strict is given.
     """
     if fix and out is None:
         raise click.UsageError("--fix writes a file: say where with --out FOLDER.")
@@ -261,15 +293,26 @@ def check_photos(
     help="features: a new last layer on the frozen backbone; finetune: its last layers too.",
 )
 @settings_options("backbones", "techniques")
+@tensorboard_folder
+@mlflow_uri
 @as_json
 @quiet
-def train(data: str, backbone: str, technique: str, is_json: bool, is_quiet: bool, **options: Any) -> None:
+def train(
+    data: str,
+    backbone: str,
+    technique: str,
+    tensorboard: Path | None,
+    mlflow: str | None,
+    is_json: bool,
+    is_quiet: bool,
+    **options: Any,
+) -> None:
     """Train one backbone with one technique on the photos in DATA.
 
     DATA and the run folder are those of `headstart compare`.
     """
     options |= {"backbones": (backbone,), "techniques": (technique,)}
-    _run(_settings(data, None, options), is_json, is_quiet)
+    _run(_settings(data, None, options), is_json, is_quiet, tensorboard=tensorboard, mlflow=mlflow)
 
 
 def _settings(data: str | None, config: Path | None, options: dict[str, Any]) -> Settings:
@@ -286,7 +329,9 @@ def _settings(data: str | None, config: Path | None, options: dict[str, Any]) ->
         raise click.UsageError(str(error)) from error
 
 
-def _run(settings: Settings, is_json: bool, is_quiet: bool) -> None:
+def _run(
+    settings: Settings, is_json: bool, is_quiet: bool, *, tensorboard: Path | None, mlflow: str | None
+) -> None:
     from headstart import experiment, leaderboard, run
     from headstart.records import to_json
 
@@ -294,10 +339,12 @@ def _run(settings: Settings, is_json: bool, is_quiet: bool) -> None:
     folder = str(settings.out)
     was_finished = run.Run(Path(folder)).is_finished
     progress = _progress(is_quiet)
-    results = experiment.compare(settings, progress)
+    results = experiment.compare(settings, progress, tensorboard=tensorboard, mlflow=mlflow)
     click.echo(to_json(results).decode() if is_json else leaderboard.render(results), nl=False)
     if was_finished:
         progress.remark(f"{folder} was finished before; nothing was done.")
+    if settings.report and not was_finished:
+        progress.remark(f"Look at it: headstart report {shlex.quote(folder)} --open")
     progress.remark(f"Use it: headstart predict {shlex.quote(folder)} PHOTO")
 
 
@@ -314,8 +361,9 @@ def _progress(is_quiet: bool) -> "Progress":
 def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
     """Say what is on each of PHOTOS (files, or folders of them), with the model of RUN.
 
-    A line each: path, class name and confidence, with tabs between. A picture that cannot be read
-    is told on stderr, and the exit status is then 1.
+    A line each: path, class name and confidence, with tabs between. Of a picture unlike the photos that
+    the model was trained on, "none of these" and "-" stand in their place; --json has its likeliest class,
+    too. A picture that cannot be read is told on stderr, and the exit status is then 1.
     """
     from headstart import dataset, load
 
@@ -331,6 +379,8 @@ def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
             click.echo(prediction.error, err=True)
         if is_json:
             click.echo(_json_line(prediction))
+        elif prediction.is_novel:
+            click.echo(f"{prediction.path}\tnone of these\t-")
         elif prediction.error is None:
             click.echo(f"{prediction.path}\t{prediction.label}\t{prediction.confidence:.4f}")
     if n_unreadable:
@@ -359,6 +409,57 @@ def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool) -> None:
 
     scores = experiment.evaluate(run, data, _progress(is_quiet))
     click.echo(to_json(scores).decode() if is_json else leaderboard.render_scores(scores), nl=False)
+
+
+@main.command(name="report", short_help="Draw the report of a finished run again.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
+@as_json
+def draw_report(run: Path, is_opened: bool, is_json: bool) -> None:
+    """Draw RUN/report.html and the model card, RUN/README.md, from what is in RUN alone.
+
+    A line each: what was written.
+    """
+    from headstart import card, report
+
+    drawn = [report.draw(run), card.write(run)]
+    click.echo(
+        json.dumps({"report": str(drawn[0]), "card": str(drawn[1])})
+        if is_json
+        else "\n".join(map(str, drawn))
+    )
+    if is_opened:
+        click.launch(str(drawn[0]))
+
+
+@main.command(name="replay", short_help="Repeat a finished run; say whether the results agree.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar=VALUES["out"],
+    help="Folder of the new run.  [default: RUN-replay]",
+)
+@click.option("--data", metavar="PHOTOS", help="Where the photos are now, if they were moved.")
+@weights_folder
+@as_json
+@quiet
+def replay_run(
+    run: Path, out: Path | None, data: str | None, weights_dir: Path | None, is_json: bool, is_quiet: bool
+) -> None:
+    """Repeat the finished RUN from its own folder, and say whether the results agree.
+
+    Photos and weights must be those of the run. All is computed anew, into a new run folder, and compared
+    within a tolerance that is stated. The exit status is 0 where the results agree, else 1.
+    """
+    from headstart import replay
+    from headstart.records import to_json
+
+    progress = _progress(is_quiet)
+    found = replay.replay(run, out=out, data=data, weights_dir=weights_dir, progress=progress)
+    click.echo(to_json(found).decode() if is_json else replay.render(found), nl=False)
+    if not found.agrees:
+        raise SystemExit(1)
 
 
 @main.command(name="backbones", short_help="List the backbones.")

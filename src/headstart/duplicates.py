@@ -1,4 +1,4 @@
-"""Near-duplicates: one picture resized, saved again, slightly cropped or lit otherwise."""
+"""Near-duplicates: one picture resized, saved again, cropped, mirrored or lit otherwise."""
 
 import functools
 from collections.abc import Iterator
@@ -24,8 +24,10 @@ MIN_SIMILARITY = 0.85
 0.96 or more; two shirts on one ground, whose hashes are as near, 0.80 or less."""
 
 MIN_COSINE = 0.88
-"""Of the features of near-duplicates. With mobilenet_v2 all 22 such pairs among 2,500 photos of animals and
-3,781 of garments show one photo or one garment; from 0.855 down there are different ones among them."""
+"""Of the features of near-duplicates, by mobilenet_v2 and efficientnet_lite0. Of 2,500 photos of animals and
+3,781 of garments all 43 such pairs, three of which `find` does not see, show one photo or one garment; from
+0.88 down there are two animals or two garments on one ground among them. Of 100 photos of each it finds 96 to
+98 mirrored, 89 to 99 cropped by 5%, 45 to 85 by 10%, hardly any turned; of 2,000 of one fabric, no pair."""
 
 MAX_COLOUR_CHANGE = 32
 """Levels of 255 by which the mean of a channel may differ between near-duplicates."""

@@ -62,9 +62,7 @@ class Engine(ABC):
         """Yield all outputs for each picture, uint8 RGB (S, S, 3), in order; several are in work at once."""
 
     @abstractmethod
-    def with_head(
-        self, head_weights: Floats, bias: Floats, references: Floats | None = None
-    ) -> "Engine":
+    def with_head(self, head_weights: Floats, bias: Floats, references: Floats | None = None) -> "Engine":
         """Return an engine that makes probabilities of this one's features; this one stays as it is.
 
         Args:
@@ -254,6 +252,19 @@ def choose(asked: str) -> str:
     return "keras" if _has_gpu() else "openvino"
 
 
+def processor() -> str:
+    """Return the processor, the kernels of linear algebra that were chosen for it, and the cores in use.
+
+    Where one of them is another, figures differ by rounding.
+    """
+    import openvino
+    from threadpoolctl import threadpool_info
+
+    name, n_cores = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"), core_count()
+    kernels = sorted({one["architecture"] for one in threadpool_info() if one.get("architecture")})
+    return f"{', '.join([name, *kernels])}, {n_cores} core{'s' * (n_cores != 1)}"
+
+
 def _has_gpu() -> bool:
     # The driver is looked for first: to ask TensorFlow means to import it, for seconds.
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
@@ -322,6 +333,17 @@ def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None) -> Pa
     """Return where the converted graph of a backbone is, or will be."""
     key = backbone_key(row, image_size_px, "openvino", weights_dir)
     return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}.xml"
+
+
+def kept(row: Backbone) -> Iterator[tuple[str, Engine]]:
+    """Yield the keys and graphs that are kept of a backbone with the table's weights, without TensorFlow."""
+    import openvino
+
+    for path in sorted((cache_dir() / "graphs").glob(f"{row.name}-*-*.xml")):
+        size_px = path.stem.split("-")[-2]
+        if size_px.isdigit() and path == kept_path(row, int(size_px), None):
+            key = backbone_key(row, int(size_px), "openvino", None)
+            yield key, OpenVINOEngine(openvino.Core().read_model(path))
 
 
 def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> Engine:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -16,7 +17,22 @@ from numpy.typing import NDArray
 
 import headstart
 from headstart import audit as audits
-from headstart import backbones, cache, classifier, dataset, metrics, records, samples, splits, weights
+from headstart import (
+    backbones,
+    cache,
+    card,
+    classifier,
+    dataset,
+    engine,
+    illustration,
+    metrics,
+    records,
+    report,
+    samples,
+    splits,
+    tracking,
+    weights,
+)
 from headstart import calibration as calibrations
 from headstart import run as runs
 from headstart.audit import Audit
@@ -38,6 +54,7 @@ from headstart.engine import EngineMismatch
 from headstart.errors import DataError
 from headstart.findings import IMBALANCE
 from headstart.forecast import Forecast
+from headstart.illustration import Material
 from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.plan import Plan
@@ -47,6 +64,7 @@ from headstart.significance import Comparison, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
 from headstart.suspects import CSV_HEADER, Suspect
+from headstart.tracking import Trackers
 from headstart.trial import Trained, Trial
 from headstart.verdict import Evidence, name_of, recommended, worth_finetuning
 from headstart.verdict import write as write_verdict
@@ -58,7 +76,10 @@ CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3
 """Photos that the kept model is asked about again, and how far its probabilities may be off."""
 
-PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "scikit-learn")
+PACKAGES = (
+    *("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "scipy", "scikit-learn"),
+    *("opencv-python-headless", "pillow", "simplejpeg"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +90,7 @@ class Photos:
     `leaks` is bool (N,), which test photos have a copy, or one of their group, in train or validation.
     """
 
+    root: Path
     parts: dict[str, Part]
     turns: tuple[splits.Turn, ...]
     class_names: tuple[str, ...]
@@ -77,12 +99,22 @@ class Photos:
     leaks: NDArray[np.bool_]
 
 
-def compare(settings: Settings, progress: Progress | None = None) -> Results:
+def compare(
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    store_path: Path | None = None,
+    tensorboard: Path | None = None,
+    mlflow: str | None = None,
+) -> Results:
     """Train every candidate, fix the winner on validation, then measure all of them on test.
 
     Args:
         settings: What to compare, on which photos, and where to write it.
         progress: Where to tell how far it is; silent when None.
+        store_path: What was computed before is looked for, and kept, in this file; by default the cache's.
+        tensorboard: Folder to log the training to, for TensorBoard.
+        mlflow: Where to log the training to, as MLflow names a tracking server or a store.
 
     Returns:
         The results; the run folder holds them too, with the winner's model. Where the run folder
@@ -93,6 +125,8 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
         UnknownBackbone: No such backbone.
         WeightsError: Pretrained weights are missing.
         RunError: The run folder is in use or holds something else.
+        SettingsError: TensorBoard's folder or MLflow cannot be written to.
+        MissingPackage: One of them, or TensorFlow, is needed and not installed.
         DiskFull: No space is left.
     """
     progress = progress or Progress()
@@ -101,48 +135,84 @@ def compare(settings: Settings, progress: Progress | None = None) -> Results:
     with runs.claim(Path(str(settings.out)), settings) as run:
         if run.is_finished:
             return run.results()
-        start = time.perf_counter()
-        with Store(progress) as store:
-            photos = prepare(settings, run, store, progress)
-            trials = [open_trial(row, photos, settings, run, store, progress) for row in rows]
-            plan = Plan(trials, settings, start, progress)
-            trained = train(plan, settings)
-            ranking = rank(tuple(one.candidate for one in trained))
-            winner = Winner(ranking[0].backbone, ranking[0].technique)
-            fixed_at = run.select(winner)
-            candidates, right = measure(trained, ranking, photos, run, settings)
-            best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
-            suspects, curve = best.heads.suspects(), best.heads.learning_curve()
-            records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
-            comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
-            keep_cheaper(run, trained, candidates, comparisons)
-            forecast = plan.with_actual()
-            worth = judge_finetuning(candidates, right, photos)
-            evidence = gather(candidates, comparisons, worth, suspects, curve, forecast, photos, settings)
+        with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
+            with Store(progress, store_path) as store:
+                results = train_and_judge(settings, rows, run, store, trackers, progress)
+            run.finish(results)
+            trackers.finish(results, describe(run, settings))
         cache.prune(progress)
-        results = Results(
-            schema_version=SCHEMA_VERSION,
-            dataset=photos.summary,
-            findings=photos.findings,
-            candidates=candidates,
-            winner=winner,
-            winner_fixed_at=fixed_at,
-            comparisons=comparisons,
-            learning_curve=curve,
-            n_suspects=len(suspects),
-            verdict=write_verdict(evidence),
-            worth=evidence.worth,
-            n_folds=len(photos.turns) if len(photos.turns) > 1 else 0,
-            settings=runs.config(settings),
-            versions=versions(),
-            data_sha256=fingerprint(photos.parts),
-            weights_sha256={row.name: weights.fingerprint(row, settings.weights_folder) for row in rows},
-            seed=settings.seed,
-            seconds=time.perf_counter() - start,
-            forecast=forecast,
-        )
-        run.finish(results)
     return results
+
+
+def describe(run: runs.Run, settings: Settings) -> list[Path]:
+    """Write the report and the model card of a finished run, if asked for; return what describes it."""
+    drawn = [report.draw(run.folder), card.write(run.folder)] if settings.report else []
+    return [*drawn, run.folder / runs.RESULTS, run.folder / runs.CONFIG]
+
+
+def train_and_judge(
+    settings: Settings,
+    rows: Sequence[Backbone],
+    run: runs.Run,
+    store: Store,
+    trackers: Trackers,
+    progress: Progress,
+) -> Results:
+    """Do all of it but write the results: the run folder holds the rest then."""
+    start = time.perf_counter()
+    photos = prepare(settings, run, store, progress)
+    trials = [open_trial(row, photos, settings, run, store, progress) for row in rows]
+    plan = Plan(trials, settings, start, progress)
+    trained = train(plan, settings, trackers)
+    ranking = rank(tuple(one.candidate for one in trained))
+    winner = Winner(ranking[0].backbone, ranking[0].technique)
+    fixed_at = run.select(winner)
+    candidates, right = measure(trained, ranking, photos, run, settings)
+    best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
+    suspects, curve = best.heads.suspects(), best.heads.learning_curve()
+    records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
+    comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
+    keep_cheaper(run, trained, candidates, comparisons)
+    if settings.report:
+        illustrate(run, best, photos, suspects, store, progress)
+    forecast = plan.with_actual()
+    worth = judge_finetuning(candidates, right, photos)
+    evidence = gather(candidates, comparisons, worth, suspects, curve, forecast, photos, settings)
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        dataset=photos.summary,
+        findings=photos.findings,
+        candidates=candidates,
+        winner=winner,
+        winner_fixed_at=fixed_at,
+        comparisons=comparisons,
+        learning_curve=curve,
+        n_suspects=len(suspects),
+        verdict=write_verdict(evidence),
+        worth=evidence.worth,
+        n_folds=len(photos.turns) if len(photos.turns) > 1 else 0,
+        settings=runs.config(settings),
+        versions=versions(),
+        data_sha256=fingerprint(photos.parts),
+        weights_sha256={row.name: weights.fingerprint(row, settings.weights_folder) for row in rows},
+        seed=settings.seed,
+        seconds=time.perf_counter() - start,
+        forecast=forecast,
+    )
+
+
+def illustrate(
+    run: runs.Run,
+    best: Trial,
+    photos: Photos,
+    suspects: tuple[Suspect, ...],
+    store: Store,
+    progress: Progress,
+) -> None:
+    """Write gallery.json."""
+    paths = tuple(one.path for one in suspects)
+    material = Material(photos.root, photos.parts, photos.class_names, photos.findings, paths, best)
+    illustration.write(run, material, store, progress)
 
 
 def open_trial(
@@ -163,14 +233,15 @@ def open_trial(
     )
 
 
-def train(plan: Plan, settings: Settings) -> list[Trained]:
+def train(plan: Plan, settings: Settings, trackers: Trackers) -> list[Trained]:
     """Train every candidate that there is time for; nothing of the test part is read."""
     trained = []
     for trial in plan.trials if "features" in settings.techniques else ():
         trained.append(trial.probed())
         trial.release()
     for trial, epochs in plan.finetuning():
-        trained.append(trial.finetuned(epochs))
+        watch = functools.partial(trackers.log, f"{trial.row.name}/finetune")
+        trained.append(trial.finetuned(epochs, watch))
         trial.release()
     return trained
 
@@ -215,7 +286,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     )
     leaks = splits.leaking(audited, split)[split.indices("test")]
     turns = splits.turns(parts["train"], parts["validation"], n_folds=n_folds, seed=settings.seed)
-    return Photos(parts, turns, usable.class_names, summary, findings, leaks)
+    return Photos(usable.root, parts, turns, usable.class_names, summary, findings, leaks)
 
 
 def folds_of(settings: Settings, usable: dataset.Dataset) -> int:
@@ -422,8 +493,9 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the numbers."""
+    """Return the processor and the versions of Python and of the packages: what decides the numbers."""
     found = {"headstart": headstart.__version__, "python": platform.python_version()}
+    found["processor"] = engine.processor()
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -19,6 +19,7 @@ KINDS = {
     "shortcut": "Classes told without looking at what is on the photos",
     "duplicate": "Copies",
     "near_duplicate": "Near-duplicates",
+    "lookalike": "Perhaps one photo or one thing twice",
     "crowd": "Photos too alike to keep together",
     "small_class": "Classes too small",
     "empty_class": "Empty classes",
@@ -111,6 +112,24 @@ def _repeated(dataset: Dataset, group: Sequence[int], verb: str, noun: str, kind
         )
     if len(names) == len(parts) == 1:
         yield Finding(kind, paths, f"{same}.", ADVICE[kind])
+
+
+def lookalikes(dataset: Dataset, groups: Groups, backbone: str) -> Iterator[Finding]:
+    """Say of each group that its photos are as near in the features of a backbone as mirror images are."""
+    for group in members(groups):
+        if len(group) > 1:
+            paths = tuple(dataset.paths[index] for index in group)
+            names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
+            parts = sorted({dataset.given_parts[index] for index in group})
+            where = f", in the classes {_some(names)}" if len(names) > 1 else ""
+            where += f", in the parts {', '.join(parts)}" if len(parts) > 1 else ""
+            detail = f"{paths[0]} may show the same as {_some(paths[1:])}{where}."
+            advice = (
+                f"Found by the features of {backbone}, which now and then take two like things for one: look "
+                "at them. The same thing belongs in one class and one part; --fix group writes a table that "
+                "keeps it together."
+            )
+            yield Finding("lookalike", paths, detail, advice)
 
 
 def divided_keys(dataset: Dataset) -> Iterator[Finding]:

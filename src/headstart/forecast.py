@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart import records
+from headstart import novelty, records
 from headstart.finetune import MIXES
 from headstart.pixels import core_count
+from headstart.projection import MAX_SPOTS
 from headstart.store import Kind, Store
 
 KIND: Kind = "costs"
@@ -17,6 +18,13 @@ KIND: Kind = "costs"
 
 PROBE_S_PER_VALUE = 9e-7
 """Seconds per photo and feature for all probes: 2.3 for 2,000 x 1,280, most to say what one is worth."""
+
+CURVE_S_PER_VALUE = 4e-7
+"""The same for the learning curve, which is measured for the winner alone."""
+
+MAP_S, EXPLAINED, COVERED = 3.0, 24, 82
+"""Seconds to draw a map of all the photos that it takes and their thumbnails; photos with a heat map, and
+inferences for each of those where the winner may be fine-tuned."""
 
 CHECKED_VIEWS = 4
 BASE_MB = 450
@@ -130,12 +138,22 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     n_forward = work.n_validation * (work.epochs + 1 + len(MIXES))
     training = n_trunk * trunk + (work.n_train * work.epochs + n_forward / 3) * train
     # With folds, what is handed over is not asked about the validation photos again.
-    n_asked = work.n_validation if work.n_turns == 1 else 0
+    n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_turns == 1 else 0)
     return {
         "augmentation": work.n_checked * CHECKED_VIEWS * photo,
         "finetune": (0.0 if work.is_built else costs.build or 0.0) + work.seeds * training,
         "convert": work.seeds * ((costs.convert or 0.0) + n_asked * photo),
         "test of the fine-tuned": work.seeds * work.n_test * photo,
+    }
+
+
+def judging_stages(costs: Costs, work: Work, *, has_finetune: bool, has_report: bool) -> dict[str, float]:
+    """Return the seconds of what is said of the winner, if that is this backbone."""
+    n_asked = EXPLAINED * (COVERED if has_finetune else 2)
+    report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.photo or 0.0)
+    return {
+        "learning curve": work.n_photos * work.feature_size * CURVE_S_PER_VALUE,
+        "report": report if has_report else 0.0,
     }
 
 

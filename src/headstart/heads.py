@@ -1,4 +1,4 @@
-"""What is fitted on the features of one backbone, each once: heads, their answers, suspects, a curve."""
+"""What is fitted on the features of one backbone, once: heads, their answers, novelty, suspects, a curve."""
 
 import functools
 import hashlib
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import features, learning_curve, metrics, probe, records, suspects
+from headstart import features, learning_curve, metrics, novelty, probe, records, suspects
 from headstart.features import Extractor
 from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.probe import Head
 from headstart.progress import Progress, Stopwatch
-from headstart.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds
+from headstart.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
 from headstart.suspects import Suspect
 
 VERSION = 3
@@ -121,10 +121,7 @@ class Heads:
     def _fold_of(self) -> NDArray[np.int64]:
         if len(self._turns) == 1:
             return folds(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
-        found = np.full(len(self._photos.files), IN_EVERY_FIT)
-        for number, turn in enumerate(self._turns):
-            found[turn.validation] = number
-        return found
+        return held_out_in(self._turns, len(self._photos.files))
 
     @property
     def judged(self) -> NDArray[np.intp]:
@@ -147,6 +144,20 @@ class Heads:
             )
 
         return self._once("out of fold", ask)[0]
+
+    @functools.cached_property
+    def novelty(self) -> tuple[Floats, Floats]:
+        """What novelty is measured from, (R, D), and the scores of the judged photos, by the others, (M,)."""
+        labels, seed = self._photos.labels, self._seed
+
+        def measure() -> tuple[Array, ...]:
+            return (
+                novelty.references(self.features, labels, seed=seed),
+                novelty.out_of_fold(self.features, labels, self._fold_of, seed=seed),
+            )
+
+        references, scores = self._once("novelty", measure)
+        return references, scores
 
     @functools.cached_property
     def scores(self) -> Evaluation:

@@ -33,7 +33,7 @@ def render(results: Results) -> str:
     best = results.best
     header = ("  backbone", "technique", "validation", "test", "interval", "", "ms", "time")
     decisions = {one.a: one.decision for one in results.comparisons}
-    table = _table(header, [_row(one, best, decisions) for one in results.candidates])
+    rows = [_row(one, best, decisions) for one in results.candidates]
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
     chosen = f"{data.n_validation:,} to choose by"
@@ -41,7 +41,7 @@ def render(results: Results) -> str:
         chosen = f"chosen by {results.n_folds} folds of them"
     parts = f"{data.n_train:,} to train on, {chosen}, {data.n_test:,} to measure on"
     verdict = "\n".join(textwrap.fill(sentence, 79) for sentence in results.verdict)
-    return f"{counts}: {parts}\n\n{table}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
+    return f"{counts}: {parts}\n\n{table(header, rows)}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
 
 
 def _row(one: Candidate, best: Candidate, decisions: Mapping[str, str]) -> Cells:
@@ -75,12 +75,12 @@ def render_scores(scores: Evaluation) -> str:
         (one.name, f"{one.n_images:,}", f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
         for one in scores.per_class
     ]
-    table = _table(("class", "photos", "precision", "recall", "F1"), rows)
+    by_class = table(("class", "photos", "precision", "recall", "F1"), rows)
     whole = (
         f"accuracy {scores.accuracy:.1%}, balanced accuracy {scores.balanced_accuracy:.1%}, "
         f"macro F1 {scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}"
     )
-    return f"{whole}\non {scores.n_images:,} photos\n\n{table}"
+    return f"{whole}\non {scores.n_images:,} photos\n\n{by_class}"
 
 
 def render_backbones(rows: Iterable[tuple[Backbone, bool]]) -> str:
@@ -98,7 +98,7 @@ def render_backbones(rows: Iterable[tuple[Backbone, bool]]) -> str:
         )
         for row, is_here in rows
     ]
-    return f"{_table(header, cells)}\n{BACKBONES_NOTE}\n"
+    return f"{table(header, cells)}\n{BACKBONES_NOTE}\n"
 
 
 def render_cache(folder: Path, usages: Iterable[Usage], limit_bytes: int) -> str:
@@ -110,7 +110,7 @@ def render_cache(folder: Path, usages: Iterable[Usage], limit_bytes: int) -> str
 def render_usage(usages: Iterable[Usage]) -> str:
     """Return a table of kinds with how many there are, or were, and what they take."""
     cells = [(one.kind, f"{one.n_items:,}", _size(one.size_bytes)) for one in usages]
-    return _table(("kind", "items", "size"), cells)
+    return table(("kind", "items", "size"), cells)
 
 
 def _size(n_bytes: int) -> str:
@@ -124,7 +124,7 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1000**power:,.1f} {'kMGT'[power - 1]}B" if power else f"{n_bytes} B"
 
 
-def _table(header: Cells, rows: Sequence[Cells]) -> str:
+def table(header: Cells, rows: Sequence[Cells]) -> str:
     """Return columns two spaces apart under a ruled header; those of numbers are flush right."""
     from rich.cells import cell_len
 

@@ -123,9 +123,9 @@ def resolve(settings: Settings) -> Settings:
 
 
 def config(settings: Settings) -> dict[str, Any]:
-    """Return what decides the result, as JSON and TOML know it: every setting but where it is written."""
+    """Return what decides the result, as JSON and TOML know it: every setting but what is written where."""
     values = dataclasses.asdict(settings)
-    del values["out"]
+    del values["out"], values["report"]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

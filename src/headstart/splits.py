@@ -16,7 +16,7 @@ from headstart.errors import RunError, SettingsError, SmallClass
 from headstart.groups import free_groups, missing_parts
 
 PARTS = ("train", "validation", "test")
-CSV_HEADER = ("path", "label", "part", "group")
+CSV_HEADER = ("path", "label", "part", "group", "sha256")
 _AGAIN = "Run the command again with a new --out."
 
 N_FOLDS = 5
@@ -59,6 +59,17 @@ class Part:
     groups: NDArray[np.int32]
     labels: NDArray[np.int32]
     sample_weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """A line of split.csv: a photo, its class name, part and group, and the SHA-256 of its bytes."""
+
+    path: str
+    label: str
+    part: str
+    group: int
+    sha256: str
 
 
 def take_part(audit: Audit, split: Split, name: str, *, is_balanced: bool) -> Part:
@@ -113,6 +124,19 @@ def turns(train: Part, validation: Part, *, n_folds: int, seed: int) -> tuple[Tu
         Turn(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)
     ]
     return tuple(turn for turn in found if len(turn.validation))
+
+
+def held_out_in(turns: Sequence[Turn], count: int) -> NDArray[np.int64]:
+    """Return int64 (N,): the turn in which each of N photos is validated on, or `IN_EVERY_FIT`.
+
+    Example:
+        >>> held_out_in([Turn(np.array([0, 1]), np.array([2, 3]))], 4).tolist()
+        [-1, -1, 0, 0]
+    """
+    found = np.full(count, IN_EVERY_FIT)
+    for number, turn in enumerate(turns):
+        found[turn.validation] = number
+    return found
 
 
 def folds(
@@ -200,32 +224,31 @@ def leaking(audit: Audit, split: Split) -> NDArray[np.bool_]:
 
 
 def write_csv(path: Path, audit: Audit, split: Split) -> None:
-    """Write path, label, part and group of each photo to a CSV file, atomically."""
+    """Write path, label, part, group and SHA-256 of each photo to a CSV file, atomically."""
     dataset = audit.dataset
     names = (dataset.class_names[label] for label in dataset.labels)
-    rows = zip(dataset.paths, names, split.parts.tolist(), audit.groups.tolist(), strict=True)
+    parts, groups = split.parts.tolist(), audit.groups.tolist()
+    rows = zip(dataset.paths, names, parts, groups, audit.digests, strict=True)
     records.write_csv(path, CSV_HEADER, rows)
 
 
-def read_csv(path: Path, audit: Audit) -> Split:
-    """Read the split of these photos from a file that `write_csv` wrote.
+def read_csv(path: Path) -> tuple[SplitRow, ...]:
+    """Read the lines that `write_csv` wrote.
 
     Raises:
-        RunError: The file is not a split, or one of other photos or labels.
+        RunError: The file is missing, or not a split.
     """
-    dataset = audit.dataset
-    with path.open(encoding="utf-8", newline="") as stream:
+    if not path.is_file():
+        raise RunError(f"{path} is missing.", _AGAIN)
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         header, *rows = list(csv.reader(stream)) or [[]]
-    if tuple(header) != CSV_HEADER or any(len(row) != 4 or row[2] not in PARTS for row in rows):
+    if tuple(header) != CSV_HEADER or not all(map(_is_split_row, rows)):
         raise RunError(f"{path} is not a split: it needs the columns {','.join(CSV_HEADER)}.", _AGAIN)
-    known = {(row[0], row[1]): row[2] for row in rows}
-    names = [dataset.class_names[label] for label in dataset.labels]
-    wanted = list(zip(dataset.paths, names, strict=True))
-    changed = sorted(set(known) ^ set(wanted))
-    if changed:
-        more = f" and {len(changed) - 1:,} more differ" if len(changed) > 1 else " differs"
-        raise RunError(f"{path} is the split of other photos: {changed[0][0]}{more}.", _AGAIN)
-    return Split(np.array([known[key] for key in wanted], dtype="<U10"))
+    return tuple(SplitRow(path, label, part, int(group), sha256) for path, label, part, group, sha256 in rows)
+
+
+def _is_split_row(row: Sequence[str]) -> bool:
+    return len(row) == len(CSV_HEADER) and row[2] in PARTS and row[3].isdecimal()
 
 
 def _refuse_nothing_left(fractions: dict[str, float]) -> None:

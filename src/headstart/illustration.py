@@ -1,0 +1,115 @@
+"""What a report shows of the photos themselves: gallery.json, made while the photos are at hand."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import classifier, gallery, pixels, predictions, projection, records
+from headstart import features as vectors
+from headstart.comparison import FindingSummary
+from headstart.explanation import Explainer, overlay
+from headstart.gallery import Explained, Spot
+from headstart.predictions import Predictions
+from headstart.progress import Progress
+from headstart.run import Run
+from headstart.splits import Part
+from headstart.store import Store
+from headstart.trial import Trial
+
+MAP_VERSION = 1
+"""Goes up when another map comes of the same features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What there is to be shown.
+
+    Attributes:
+        root: Folder that all paths are relative to.
+        parts: Train, validation and test by name.
+        class_names: C names.
+        findings: Gravest first.
+        suspects: Paths of photos whose labels look wrong, worst first.
+        trial: The winner's backbone.
+    """
+
+    root: Path
+    parts: dict[str, Part]
+    class_names: tuple[str, ...]
+    findings: tuple[FindingSummary, ...]
+    suspects: tuple[str, ...]
+    trial: Trial
+
+
+def write(run: Run, material: Material, store: Store, progress: Progress) -> None:
+    """Write gallery.json into a run folder that holds predictions.csv and the winner's model.
+
+    Raises:
+        DiskFull: No space is left.
+    """
+    winner, *others = predictions.read(run.folder, material.class_names).values()
+    spots = place(material, winner, store, progress)
+    shown = gallery.wanted(
+        material.findings, material.suspects, winner, others, [spot.path for spot in spots]
+    )
+    made = gallery.make(
+        [(path, material.root / path) for path in shown],
+        explained=list(explained(run, winner, material.root)),
+        spots=spots,
+        projection=projection.described(len(spots), material.trial.row.name),
+        backbone=material.trial.row.name,
+        progress=progress,
+    )
+    records.write_json(run.folder / gallery.FILE, made)
+
+
+def place(material: Material, winner: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
+    """Return the map: all photos, or mistakes, suspects and others drawn at random."""
+    parts = [(name, part) for name, part in material.parts.items() if part.files]
+    paths = [path for _, part in parts for path in part.paths]
+    row_of = {path: row for row, path in enumerate(paths)}
+    mistakes = [winner.paths[row] for row in winner.confident_mistakes(len(winner.paths))]
+    chosen = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.suspects)])
+    trial, test = material.trial, material.parts["test"]
+    all_features = np.concatenate([trial.heads.features, trial.features_of(test)])
+    names = [name for name, part in parts for _ in part.paths]
+    labels = np.concatenate([part.labels for _, part in parts])
+    return gallery.place(
+        [paths[row] for row in chosen],
+        [names[row] for row in chosen],
+        [material.class_names[labels[row]] for row in chosen],
+        _positions(all_features[chosen], trial.settings.seed, store),
+        winner,
+    )
+
+
+def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArray[np.float64]:
+    """Return the map of these features, from the store where it was drawn before."""
+    key = hashlib.sha256(f"map {MAP_VERSION} {seed}".encode() + features.tobytes()).digest()
+    kept = store.get([key])
+    if kept:
+        return records.from_npz(kept[key])[0]
+    found = projection.project(features, seed=seed)
+    store.put([(key, records.to_npz((found,)))], vectors.KIND)
+    return found
+
+
+def explained(run: Run, winner: Predictions, root: Path) -> Iterator[Explained]:
+    """Yield heat maps of the winner over some test photos, for the class that it predicts.
+
+    Covering patches comes nearer to what a fine-tuned network needs, and takes seconds; a comparison of heads
+    on features that are kept takes no longer itself.
+    """
+    model = classifier.load_run(run.folder)
+    explainer = Explainer(model.engine, "cam" if model.record.technique == "features" else "occlusion")
+    rows: Sequence[int] = gallery.to_explain(winner)
+    pictures = pixels.read_many(
+        [root / winner.paths[row] for row in rows], model.record.image_size_px, model.record.fit
+    )
+    for row, picture in zip(rows, pictures, strict=True):
+        heat = explainer.explain(picture, int(winner.predicted[row]))
+        yield gallery.explain(winner, row, picture, overlay(picture, heat), explainer.method)
