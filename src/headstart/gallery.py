@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FILE = "gallery.json"
 
+VERSION = 1
+"""Goes up when another thumbnail comes of the same pixels."""
+
 THUMBNAIL_PX, EXPLAINED_PX = 96, 192
 """Longest side of a thumbnail, and the side of a photo with a heat map."""
 
@@ -276,6 +279,7 @@ def make(
     spots: tuple[Spot, ...] = (),
     projection: str = "",
     backbone: str = "",
+    kept: Mapping[str, bytes] | None = None,
     thumbnail_bytes: int = THUMBNAIL_BYTES,
     explained_bytes: int = EXPLAINED_BYTES,
     progress: Progress | None = None,
@@ -291,11 +295,12 @@ def make(
         spots: The map.
         projection: How it was made, a sentence.
         backbone: Whose features it shows.
+        kept: Thumbnails that were made before, by path.
         thumbnail_bytes: What all thumbnails may take; the first that does not fit ends it.
         explained_bytes: What all heat maps and their photos may take.
         progress: Where to tell how far it is.
     """
-    found = list(_thumbnails(photos, thumbnail_bytes, progress or Progress()))
+    found = list(_thumbnails(photos, kept or {}, thumbnail_bytes, progress or Progress()))
     pictures = [Picture(path, thumbnail) for path, thumbnail in found if thumbnail]
     return Gallery(
         pictures=tuple(pictures),
@@ -308,12 +313,15 @@ def make(
 
 
 def _thumbnails(
-    photos: Sequence[tuple[str, Path]], room_bytes: int, progress: Progress
+    photos: Sequence[tuple[str, Path]], kept: Mapping[str, bytes], room_bytes: int, progress: Progress
 ) -> Iterator[tuple[str, bytes | None]]:
     """Yield each photo with its thumbnail, None if it cannot be read, up to the first without room."""
-    files = [file for _, file in photos]
+
+    def small_of(photo: tuple[str, Path]) -> bytes | None:
+        return kept.get(photo[0]) or _read_thumbnail(photo[1])
+
     with progress.stage("Drawing thumbnails", len(photos)) as advance:
-        for (path, _), small in zip(photos, pixels.map_in_order(_read_thumbnail, files), strict=True):
+        for (path, _), small in zip(photos, pixels.map_in_order(small_of, photos), strict=True):
             room_bytes -= len(small or b"")
             if room_bytes < 0:
                 break

@@ -56,8 +56,12 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     shown = gallery.wanted(
         material.findings, material.suspects, winner, others, [spot.path for spot in spots]
     )
+    keys = _thumbnail_keys(material, shown)
+    values = store.get(list(keys.values()))
+    kept = {path: values[key] for path, key in keys.items() if key in values}
     made = gallery.make(
         [(path, material.root / path) for path in shown],
+        kept=kept,
         explained=list(explained(run, winner, material.root)),
         spots=spots,
         projection=projection.described(len(spots), material.trial.row.name),
@@ -65,6 +69,23 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
         progress=progress,
     )
     records.write_json(run.folder / gallery.FILE, made)
+    new = [one for one in made.pictures if one.path in keys and one.path not in kept]
+    store.put([(keys[one.path], one.thumbnail) for one in new], vectors.KIND)
+
+
+def _thumbnail_keys(material: Material, paths: Sequence[str]) -> dict[str, bytes]:
+    """Return what the thumbnails of photos are kept under, for those whose digests are known."""
+    digests = {
+        path: digest
+        for part in material.parts.values()
+        for path, digest in zip(part.paths, part.digests, strict=True)
+    }
+    version = f"thumbnail {gallery.VERSION} {pixels.PIXELS_VERSION}"
+    return {
+        path: hashlib.sha256(f"{version} {digests[path]}".encode()).digest()
+        for path in paths
+        if path in digests
+    }
 
 
 def place(material: Material, winner: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import importlib.metadata
 import json
 import shlex
 from collections.abc import Iterable
@@ -12,13 +13,16 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from headstart.comparison import Candidate
+from headstart.features import KIND
 from headstart.findings import KINDS
 from headstart.gallery import GROUPS, IN_A_GROUP
+from headstart.progress import Progress
 from headstart.report import charts
 from headstart.report.contents import Contents
 from headstart.report.figures import NOTHING, Figures
 from headstart.report.glossary import TERMS
 from headstart.report.photos import Photos, cells, coloured, side_by_side, spots
+from headstart.store import Store
 from headstart.verdict import name_of, recommended
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 6_000_000
 """A page is never longer for its thumbnails; without any, it may be."""
+
+EXPORTED = "window.vegaEmbed = vegaEmbed;"
 
 MISTAKES, LEAST_SURE, SUSPECTS, FINDINGS, SETTLED = 21, 14, 28, 60, 3
 """Photos of a kind, and findings, that are shown at most; findings of a kind that are seen at once."""
@@ -89,11 +95,22 @@ def _safe(text: str) -> Markup:
 
 @functools.cache
 def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed, whose expression interpreter needs no eval, as one script."""
-    import vl_convert
+    """Return Vega, Vega-Lite and Vega-Embed, whose expression interpreter needs no eval, as one script.
 
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    To put it together takes over a second, so it is kept.
+    """
+    version = importlib.metadata.version("vl-convert-python")
+    key = hashlib.sha256(f"scripts {version} {EXPORTED}".encode()).digest()
+    with Store(Progress()) as store:
+        kept = store.get([key])
+        if kept:
+            return kept[key].decode()
+        import vl_convert
+
+        script: str = vl_convert.javascript_bundle(EXPORTED)
+        script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+        store.put([(key, script.encode())], KIND)
+    return script
 
 
 @functools.cache
