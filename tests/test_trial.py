@@ -155,15 +155,13 @@ def test_folds_hand_over_a_network_that_was_trained_on_all(photos: Path, tmp_pat
     assert one.validation.n_images == 32
     assert one.test
     assert one.test.accuracy == 1
-    again = compare(photos, tmp_path / "again", **settings)
-    assert again.best.test == one.test
 
 
 def test_each_seed_trains_anew_and_the_first_is_handed_over(photos: Path, tmp_path: Path) -> None:
     alone = compare(photos, tmp_path / "alone", epochs=1)
-    several = compare(photos, tmp_path / "several", epochs=1, seeds=3)
+    several = compare(photos, tmp_path / "several", epochs=1, seeds=2)
     tuned = several.candidate("tiny", "finetune")
-    assert [one.seed for one in tuned.repeats] == [0, 1, 2]
+    assert [one.seed for one in tuned.repeats] == [0, 1]
     assert tuned.test
     assert tuned.repeats[0].test_accuracy == tuned.test.accuracy
     assert tuned.repeats[0].validation_accuracy == tuned.validation.accuracy
