@@ -389,3 +389,16 @@ def test_what_cannot_be_compared_is_refused() -> None:
         with pytest.raises(ValueError) as caught:
             significance.compare_all(correct, reference, groups=groups)
         assert str(caught.value) == message
+
+
+def test_pairs_are_corrected_for_each_other() -> None:
+    random = np.random.default_rng(0)
+    right = {
+        name: random.random(300) < part for name, part in zip("abcd", (0.9, 0.8, 0.85, 0.84), strict=True)
+    }
+    found = significance.compare_all(right, pairs=[("a", "b"), ("c", "d")])
+    assert [(one.a, one.b) for one in found] == [("a", "b"), ("c", "d")]
+    alone = [significance.compare_all({a: right[a], b: right[b]}, b)[0] for a, b in (("a", "b"), ("c", "d"))]
+    assert [one.p_value for one in found] == [one.p_value for one in alone]
+    assert found[0].p_adjusted == pytest.approx(2 * alone[0].p_value)
+    assert significance.compare_all(right, pairs=[]) == ()

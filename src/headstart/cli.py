@@ -345,7 +345,8 @@ def _run(
         progress.remark(f"{folder} was finished before; nothing was done.")
     if settings.report and not was_finished:
         progress.remark(f"Look at it: headstart report {shlex.quote(folder)} --open")
-    progress.remark(f"Use it: headstart predict {shlex.quote(folder)} PHOTO")
+    use = shlex.quote(str(run.Run(Path(folder)).recommended))
+    progress.remark(f"Use it: headstart predict {use} PHOTO")
 
 
 def _progress(is_quiet: bool) -> "Progress":

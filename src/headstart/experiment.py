@@ -410,14 +410,11 @@ def judge_finetuning(
     candidates: tuple[Candidate, ...], right: dict[str, NDArray[np.bool_]], photos: Photos
 ) -> tuple[Worth, ...]:
     """Return whether fine-tuning was worth it, for each backbone that was tried with both techniques."""
-    groups = photos.parts["test"].groups
-    comparisons: list[Comparison] = []
-    for backbone in dict.fromkeys(one.backbone for one in candidates):
-        pair = {
-            name: right[name] for name in (f"{backbone}/finetune", f"{backbone}/features") if name in right
-        }
-        if len(pair) == 2:
-            comparisons += compare_all(pair, f"{backbone}/features", groups=groups)
+    asked = [
+        (f"{name}/finetune", f"{name}/features") for name in dict.fromkeys(one.backbone for one in candidates)
+    ]
+    pairs = [pair for pair in asked if set(pair) <= set(right)]
+    comparisons = compare_all(right, pairs=pairs, groups=photos.parts["test"].groups)
     return worth_finetuning(candidates, comparisons, photos.summary.n_train / len(photos.class_names))
 
 

@@ -47,6 +47,12 @@ class Run:
         return self.folder / MODEL
 
     @property
+    def recommended(self) -> Path:
+        """What to give `headstart predict`: the run, or its cheaper model where the verdict prefers that."""
+        cheaper = self.folder / CHEAPER
+        return cheaper if cheaper.is_dir() else self.folder
+
+    @property
     def work(self) -> Path:
         """What is deleted when the run is finished."""
         return self.folder / WORK

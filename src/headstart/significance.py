@@ -191,11 +191,12 @@ def compare_all(
     correct: Mapping[str, Bools],
     reference: str | None = None,
     *,
+    pairs: Sequence[tuple[str, str]] | None = None,
     groups: Integers | None = None,
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[Comparison, ...]:
-    """Compare candidates on the same photos: each with the reference, or, with none, each with each.
+    """Compare candidates on the same photos: given pairs, each with the reference, or else each with each.
 
     The reference must be chosen without these photos: the best on validation, when they are the test part.
     Then m - 1 questions are asked of m candidates, and the correction is for as many. To take the best on
@@ -209,12 +210,13 @@ def compare_all(
     Args:
         correct: By candidate, (N,): whether it got each photo right, the photos in the same order.
         reference: A candidate; each other one becomes `a` of a comparison with it as `b`.
+        pairs: `a` and `b` of each comparison, decided on beforehand.
         groups: (N,) as in `intervals`.
         level: Of the intervals and, by 1 - level, of the decisions.
         seed: Of the bootstrap.
 
     Returns:
-        The comparisons in the order of `correct`.
+        The comparisons in the order of the pairs, or of `correct`.
 
     Raises:
         ValueError: Candidates of unequal numbers of photos, none, or an unknown reference.
@@ -227,7 +229,8 @@ def compare_all(
         ('worse', 0, 10, 0.002)
     """
     _check(correct, reference, groups)
-    pairs = list(combinations(correct, 2)) if reference is None else _with(reference, correct)
+    if pairs is None:
+        pairs = list(combinations(correct, 2)) if reference is None else _with(reference, correct)
     if not pairs:
         return ()
     only = [(int((correct[a] & ~correct[b]).sum()), int((correct[b] & ~correct[a]).sum())) for a, b in pairs]
