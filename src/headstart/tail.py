@@ -8,6 +8,7 @@ In the folded kernels a step is as large as it says.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,22 +69,26 @@ def _start(n_layers: int, n_before_last: int, unfreeze: str) -> int:
 
 
 def _boundary(model: "Model", position: int) -> "KerasTensor":
-    """Return the one tensor that all layers from some position on, not after `position`, start from."""
-    for cut in range(position, 0, -1):
-        before = set(map(id, model.layers[:cut]))
+    """Return the one tensor that all layers from some position on, not after `position`, start from.
+
+    It is the output of a layer. What adds two branches need not be one (ConvNeXt's blocks), and counts too.
+    """
+    keras = import_keras()
+    nodes = chain.from_iterable(model._nodes_by_depth.values())
+    inputs = {id(node.operation): node.input_tensors for node in nodes}
+    operations = model.operations
+    for cut in range(operations.index(model.layers[position]), 0, -1):
+        before = set(map(id, operations[:cut]))
         crossing = {
             id(tensor): tensor
-            for layer in model.layers[cut:]
-            for tensor in _inputs(layer)
+            for operation in operations[cut:]
+            for tensor in inputs[id(operation)]
             if id(tensor._keras_history.operation) in before
         }
-        if len(crossing) == 1:
-            return next(iter(crossing.values()))
+        [first, *others] = crossing.values()
+        if not others and isinstance(first._keras_history.operation, keras.layers.Layer):
+            return first
     raise AssertionError("the pixels are a boundary")
-
-
-def _inputs(layer: "Layer") -> list["KerasTensor"]:
-    return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
 def _is_normalization(layer: "Layer") -> bool:
