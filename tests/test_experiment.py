@@ -1,6 +1,7 @@
 """From a folder of photos to a run folder: what is in it, in which order it came about, and again."""
 
 import csv
+import dataclasses
 import errno
 import hashlib
 import io
@@ -25,7 +26,9 @@ from headstart.cli import main
 from headstart.comparison import FindingSummary, Results
 from headstart.errors import DataError, RunError
 from headstart.run import Run
+from headstart.splits import Part
 from headstart.store import Store
+from headstart.trial import Trained
 
 FULL = (
     "Free some space, or name a folder on another disk: --out RUN for the run, "
@@ -68,7 +71,8 @@ def modified(folder: Path) -> dict[str, int]:
 
 
 def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
-    assert sorted(path.name for path in finished.folder.iterdir()) == [
+    # A tie may be settled by latency, which is measured: then the cheaper candidate's model is there, too.
+    assert sorted({path.name for path in finished.folder.iterdir()} - {"cheaper"}) == [
         ".lock",
         "README.md",
         "config.toml",
@@ -137,7 +141,8 @@ def test_stdout_is_the_result_and_stderr_the_rest(finished: Finished) -> None:
     lines = finished.stderr.splitlines()
     assert "red/copy.jpg is also red/red_03.jpg. Copies stay in one part; remove all but one." in lines
     assert any("images/s" in line for line in lines)
-    assert lines[-1] == f"Use it: headstart predict {Path('runs', 'photos')} PHOTO"
+    recommended = Run(finished.folder).recommended.relative_to(finished.folder.parents[1])
+    assert lines[-1] == f"Use it: headstart predict {recommended} PHOTO"
 
 
 def test_the_split_names_every_photo_once_and_keeps_copies_together(finished: Finished) -> None:
@@ -492,3 +497,23 @@ def test_promises_hold_on_test_photos_of_clothing(shared_data: Path, tmp_path: P
         assert one.test.sets.interval.high >= 0.95
         assert one.test.sets.mean_size < 4
         assert one.test.reliability.ece < 0.1
+
+
+def test_the_model_of_a_cheaper_tie_is_kept_beside_the_winners(finished: Finished, tmp_path: Path) -> None:
+    results, run = Run(finished.folder).results(), Run(tmp_path)
+    first, second = (
+        dataclasses.replace(one, latency_ms=ms)
+        for one, ms in zip(results.candidates, (100.0, 1.0), strict=True)
+    )
+    ties = tuple(dataclasses.replace(one, decision="tie") for one in results.comparisons)
+
+    def unasked(part: Part) -> np.ndarray:
+        raise AssertionError(part)
+
+    trained = [Trained(one, finished.folder / "model", unasked) for one in (first, second)]
+    experiment.keep_cheaper(run, trained, (second, first), ties)
+    assert run.recommended == tmp_path
+    experiment.keep_cheaper(run, trained, (first, second), ties)
+    assert run.recommended == tmp_path / "cheaper"
+    photo = finished.photos / "red" / "red_00.jpg"
+    assert headstart.load(run.recommended).predict(photo)[0].label in {"red", "green", "blue"}

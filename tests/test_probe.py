@@ -211,7 +211,7 @@ def test_a_photo_of_weight_two_counts_as_two_photos(digits: Arrays) -> None:
     weights = ones(200)
     weights[:50] = 2
     # Standardised alike: the mean and the scale are of the photos, whatever they weigh.
-    head = probe.refit(features, labels, weights / weights.mean(), 0.01)
+    head = probe.refit(features, labels, float32(weights / weights.mean()), 0.01)
     repeated = probe.refit(features[twice], labels[twice], ones(250), 0.01)
     assert np.abs(head.probabilities(features) - repeated.probabilities(features)).max() < 0.05
 

@@ -319,7 +319,8 @@ def remarks(findings: Sequence[FindingSummary]) -> list[str]:
 
 def _is_balanced(class_weight: str, labels: NDArray[np.int32]) -> bool:
     counts = np.bincount(labels)
-    return class_weight == "balanced" or (class_weight == "auto" and counts.max() >= IMBALANCE * counts.min())
+    is_unequal = bool(counts.max() >= IMBALANCE * counts.min())
+    return class_weight == "balanced" or (class_weight == "auto" and is_unequal)
 
 
 def measure(
