@@ -306,10 +306,11 @@ class Trial:
                 self._progress,
                 watch,
             )
+        converted_before = self._watch.seconds.get("convert", 0.0)  # of another seed
         with self._watch.stage("convert"):
             kind = engine.choose(self.settings.engine)
             backbone = engine.prepare(tuned.model, self._examples, kind, self._progress)
-        self._remember(convert=self._watch.seconds["convert"] / (1 + seed - self.settings.seed))
+        self._remember(convert=self._watch.seconds["convert"] - converted_before)
         training = Training(
             image_size_px=self.image_size_px,
             l2=tuned.head.l2,
