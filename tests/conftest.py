@@ -4,7 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from headstart.audit import Audit, audit
 from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
 from headstart.comparison import Measured, measured
 from headstart.dataset import Dataset
+from headstart.errors import HeadstartError
 from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw
 from headstart.learning_curve import Prediction as LearningCurvePrediction
 from headstart.metrics import Evaluation
@@ -45,6 +46,21 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(own))
         yield
+
+
+def touch(root: Path, *paths: str) -> Path:
+    """Make empty files: a picture's extension is enough for listing, which does not open them."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def text_of(error: type[HeadstartError], call: Callable[[], object]) -> str:
+    """The whole text of the error that a call raises."""
+    with pytest.raises(error) as caught:
+        call()
+    return str(caught.value)
 
 
 def audited(listed: Dataset, progress: Progress | None = None) -> Audit:

@@ -12,7 +12,7 @@ import pytest
 from conftest import audited
 from PIL import Image
 
-from headstart import dataset, pixels
+from headstart import listing, pixels
 from headstart.audit import Audit, audit
 from headstart.dataset import SetAside
 from headstart.findings import Finding
@@ -22,7 +22,7 @@ from headstart.store import Store
 
 
 def audit_folder(folder: Path) -> Audit:
-    return audited(dataset.load(folder))
+    return audited(listing.load(folder))
 
 
 def copy(root: Path, source: str, target: str) -> None:
@@ -44,7 +44,7 @@ def findings_of(result: Audit, kind: str) -> list[Finding]:
 def test_clean_photos_have_no_findings(photos: Path) -> None:
     result = audit_folder(photos)
     assert result.findings == () and result.quarantine == ()
-    assert result.dataset.paths == dataset.load(photos).paths
+    assert result.dataset.paths == listing.load(photos).paths
     assert result.groups.tolist() == list(range(40)) and result.groups.dtype == np.int32
     assert result.digests[7] == hashlib.sha256(result.dataset.file(7).read_bytes()).hexdigest()
 
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_opened_goes_to_quarantine(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Permission is denied by hand, for an administrator may read anything."""
-    listed = dataset.load(photos)
+    listed = listing.load(photos)
     (photos / "green" / "green_03.jpg").unlink()
 
     def guarded(path: str, mode: str) -> IO[Any]:
@@ -291,7 +291,7 @@ def test_a_class_of_one_scene_can_still_be_divided(photos: Path) -> None:
 
 
 def test_keys_keep_photos_together(photos: Path) -> None:
-    result = audited(dataset.load(photos, group_by=r"_(\d)"))
+    result = audited(listing.load(photos, group_by=r"_(\d)"))
     assert len(np.unique(result.groups)) == 2 and result.groups[0] == result.groups[20]
     assert [finding.detail for finding in findings_of(result, "small_class")] == [
         "Class 'green' has 2 groups to divide into 3 parts.",
@@ -305,7 +305,7 @@ def test_keys_in_two_given_parts_are_a_leak(photos: Path, tmp_path: Path) -> Non
             for step in range(2):
                 target = f"given/{part}/{name}/patient{number * (1 + step)}_{name}{step}.jpg"
                 copy(tmp_path, f"photos/{name}/{name}_{step}{number}.jpg", target)
-    result = audited(dataset.load(tmp_path / "given", group_by=r"patient(\d+)_r"))
+    result = audited(listing.load(tmp_path / "given", group_by=r"patient(\d+)_r"))
     (finding,) = findings_of(result, "leak")
     assert (finding.detail, finding.advice) == (
         "Group '2' of --group-by is in the parts test, validation: "
@@ -376,7 +376,7 @@ def test_a_short_check_reads_every_photo_and_looks_for_exact_copies(photos: Path
     copy(photos, "red/red_03.jpg", "red/copy.jpg")
     (photos / "red" / "a.jpg").write_bytes(b"")
     with Store(Progress()) as store:
-        result = audit(dataset.load(photos), store=store, progress=Progress(), is_thorough=False)
+        result = audit(listing.load(photos), store=store, progress=Progress(), is_thorough=False)
     assert [finding.kind for finding in result.findings] == ["unreadable", "duplicate"]
     assert len(np.unique(result.groups)) == 41
 
@@ -402,7 +402,7 @@ def test_progress_is_told_of_each_photo(photos: Path) -> None:
             told.append((title, total))
             yield lambda count=1: told.append(count)
 
-    audited(dataset.load(photos), Recorder())
+    audited(listing.load(photos), Recorder())
     assert told == [("Checking photos", 40), *[8] * 5]
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import audited
 from PIL import Image, ImageOps
 
-from headstart import backbones, check, dataset, engine, pixels, splits
+from headstart import backbones, check, engine, listing, pixels, splits
 from headstart.audit import Audit
 from headstart.errors import DataError
 from headstart.features import Extractor
@@ -23,7 +23,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def listing(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
 
 
@@ -99,7 +99,7 @@ def test_what_is_kept_can_be_used_as_it_is(faulty: Path, tmp_path: Path) -> None
     path = check.write("quarantine", tmp_path / "fixed", check.look(str(faulty)))
     kept = {Path(row["path"]).relative_to(faulty).as_posix() for row in read_csv(path)}
     left_out = {"green/damaged.jpg", "green/green_07.jpg", "red/also.jpg", "red/red_03.jpg"}
-    assert kept == set(dataset.load(faulty).paths) - left_out
+    assert kept == set(listing.load(faulty).paths) - left_out
     again = check.look(str(path))
     assert [finding.kind for finding in again.findings] == ["near_duplicate"]
     assert len(again.dataset) == 40 and again.dataset.class_names == ("green", "red")
@@ -136,7 +136,7 @@ def test_of_copies_in_given_parts_the_one_in_test_is_kept(photos: Path, tmp_path
 
 @pytest.mark.parametrize("fix", check.FIXES)
 def test_no_photo_is_changed_and_no_file_overwritten(fix: str, faulty: Path, tmp_path: Path) -> None:
-    before = listing(faulty)
+    before = contents(faulty)
     found = check.look(str(faulty))
     path = check.write(fix, tmp_path, found)
     content = path.read_bytes()
@@ -145,7 +145,7 @@ def test_no_photo_is_changed_and_no_file_overwritten(fix: str, faulty: Path, tmp
     assert str(caught.value) == (
         f"{path} is there already.\nName another folder with --out, or remove the file."
     )
-    assert listing(faulty) == before and path.read_bytes() == content
+    assert contents(faulty) == before and path.read_bytes() == content
 
 
 # Lookalikes
@@ -201,7 +201,7 @@ def test_lookalikes_are_found_where_a_run_has_left_features(garments: Path, tmp_
     table = check.write("group", tmp_path / "fixed", found)
     assert check.look(str(table), group_by="group").groups.tolist() == found.groups.tolist()
     # What `compare` divides by does not depend on it.
-    assert len(set(audited(dataset.load(garments)).groups.tolist())) == len(set(groups.values())) + 2
+    assert len(set(audited(listing.load(garments)).groups.tolist())) == len(set(groups.values())) + 2
 
 
 # Planted faults

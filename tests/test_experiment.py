@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from conftest import Finished
 
 import headstart
-from headstart import dataset, experiment, pixels
+from headstart import experiment, listing, pixels
 from headstart.cli import main
 from headstart.comparison import FindingSummary, Results
 from headstart.errors import DataError, RunError
@@ -334,7 +334,7 @@ def test_a_finished_run_is_shown_and_left_alone(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("photos were listed again")
 
-    monkeypatch.setattr(dataset, "load", refuse)
+    monkeypatch.setattr(listing, "load", refuse)
     again = command(photos, folder)
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert again.stderr == (

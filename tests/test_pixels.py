@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from headstart import pixels
-from headstart.dataset import raster_formats
 from headstart.errors import UnreadableImage
+from headstart.formats import raster_formats
 
 FIX = "Replace the file, or remove it."
 Bytes = NDArray[np.uint8]

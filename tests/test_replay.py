@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from conftest import Finished, audited, write_mixed_photos
 
 import headstart
-from headstart import dataset, experiment, features, splits
+from headstart import experiment, features, listing, splits
 from headstart.cli import main
 from headstart.engine import Engine
 from headstart.errors import HeadstartError
@@ -348,7 +348,7 @@ def test_photos_that_are_not_as_they_were_are_named(run: Path, photos: Path) -> 
 
 def test_a_label_that_is_another_is_told(probed: Probed) -> None:
     first, *rest = splits.read_csv(probed.folder / "split.csv")
-    found = audited(dataset.load(probed.photos))
+    found = audited(listing.load(probed.photos))
     assert changes([first, *rest], found) == []
     other = replace(first, label="crimson")
     assert changes([other, *rest], found) == [f"{first.path} is labelled {first.label}, and was crimson"]

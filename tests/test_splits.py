@@ -8,7 +8,7 @@ from conftest import audited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart import dataset, splits
+from headstart import listing, splits
 from headstart.audit import Audit
 from headstart.dataset import Dataset
 from headstart.errors import HeadstartError, RunError, SettingsError, SmallClass
@@ -321,12 +321,12 @@ def test_fractions_are_near(sizes: list[int], seed: int, validation: float, test
 
 
 def test_the_messy_folder_cannot_be_split_until_its_single_zebra_is_left_out(shared_data: Path) -> None:
-    found = audited(dataset.load(shared_data / "messy"))
+    found = audited(listing.load(shared_data / "messy"))
     assert text_of(SmallClass, found) == (
         "Class 'zebra' (1) has too few different readable photos: train, validation and test take at "
         "least 3.\nAdd photos of it, or leave it out: --exclude zebra"
     )
-    found = audited(dataset.load(shared_data / "messy", exclude=["zebra"]))
+    found = audited(listing.load(shared_data / "messy", exclude=["zebra"]))
     split = splits.split(found, seed=0, validation=0.15, test=0.2)
     part_of = dict(zip(found.dataset.paths, split.parts.tolist(), strict=True))
     assert part_of["cat/cat_00.jpg"] == part_of["dog/copy_of_cat_00.jpg"]
@@ -334,7 +334,7 @@ def test_the_messy_folder_cannot_be_split_until_its_single_zebra_is_left_out(sha
 
 
 def test_the_clothing_photos_keep_their_own_split(shared_data: Path) -> None:
-    listed = dataset.load(shared_data / "clothing")
+    listed = listing.load(shared_data / "clothing")
     groups = np.arange(len(listed), dtype=np.int32)
     split = splits.split(Audit(listed, (), groups), seed=0, validation=0.15, test=0.2)
     assert [len(split.indices(part)) for part in splits.PARTS] == [3068, 341, 372]

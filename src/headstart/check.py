@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones, dataset, duplicates, engine, findings, records, samples
+from headstart import backbones, duplicates, engine, findings, listing, records, samples
 from headstart.audit import Audit, audit
+from headstart.dataset import Dataset
 from headstart.errors import DataError
 from headstart.features import Extractor
 from headstart.findings import KINDS, Finding
@@ -62,7 +63,7 @@ def look(
     Args:
         data: Folder of photos, a CSV or TSV file, or sample:NAME.
         exclude: Classes to leave out.
-        group_by: See `headstart.dataset.load`.
+        group_by: See `headstart.listing.load`.
         progress: Where to tell how far it is.
 
     Raises:
@@ -71,7 +72,7 @@ def look(
     """
     progress = progress or Progress()
     source = samples.resolve(data, progress).expanduser()
-    listed = dataset.load(source, exclude=exclude, group_by=group_by)
+    listed = listing.load(source, exclude=exclude, group_by=group_by)
     with Store(progress) as store:
         return _with_lookalikes(audit(listed, store=store, progress=progress), store)
 
@@ -175,8 +176,8 @@ def _grouped(found: Audit) -> Table:
     return _table(found.dataset, range(len(found.dataset)), {"group": found.groups.tolist()})
 
 
-def _table(photos: dataset.Dataset, indices: Sequence[int], more: dict[str, list[int]]) -> Table:
-    """Return header and rows of a table that `headstart.dataset.load` reads."""
+def _table(photos: Dataset, indices: Sequence[int], more: dict[str, list[int]]) -> Table:
+    """Return header and rows of a table that `headstart.listing.load` reads."""
     columns: dict[str, Sequence[object]] = {
         "path": [photos.file(index) for index in range(len(photos))],
         "label": [photos.class_names[label] for label in photos.labels],

@@ -366,10 +366,10 @@ def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
     the model was trained on, "none of these" and "-" stand in their place; --json has its likeliest class,
     too. A picture that cannot be read is told on stderr, and the exit status is then 1.
     """
-    from headstart import dataset, load
+    from headstart import listing, load
 
     model = load(run)
-    files = list(dataset.pictures(photos))
+    files = list(listing.pictures(photos))
     if not files:
         named = ", ".join(f"'{path}'" for path in photos)
         raise NoSuchData(f"No pictures in {named}.", "Name photos, or folders that hold some.")

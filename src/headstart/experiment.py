@@ -22,9 +22,9 @@ from headstart import (
     cache,
     card,
     classifier,
-    dataset,
     engine,
     illustration,
+    listing,
     metrics,
     records,
     report,
@@ -50,6 +50,7 @@ from headstart.comparison import (
     measured,
     rank,
 )
+from headstart.dataset import Dataset
 from headstart.engine import EngineMismatch
 from headstart.errors import DataError
 from headstart.findings import IMBALANCE
@@ -253,7 +254,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         DataError: No photos, too few classes, or a class too small to split.
     """
     source = samples.resolve(settings.data, progress)
-    listed = dataset.load(source, exclude=settings.exclude, group_by=settings.group_by)
+    listed = listing.load(source, exclude=settings.exclude, group_by=settings.group_by)
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
     records.write_csv(
         run.folder / "quarantine.csv",
@@ -289,7 +290,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     return Photos(usable.root, parts, turns, usable.class_names, summary, findings, leaks)
 
 
-def folds_of(settings: Settings, usable: dataset.Dataset) -> int:
+def folds_of(settings: Settings, usable: Dataset) -> int:
     """Return how many folds to choose by; 0: by a validation part."""
     if settings.folds is not None:
         return settings.folds
@@ -514,7 +515,7 @@ def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evalu
     """
     progress = progress or Progress()
     model = classifier.load_run(folder)
-    listed = dataset.load(samples.resolve(data, progress))
+    listed = listing.load(samples.resolve(data, progress))
     with Store(progress) as store:
         usable = audits.audit(listed, store=store, progress=progress, is_thorough=False).dataset
     labels = matched_labels(usable, model.class_names)
@@ -522,7 +523,7 @@ def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evalu
     return metrics.evaluate(labels, model.probabilities(files, progress=progress), model.class_names)
 
 
-def matched_labels(usable: dataset.Dataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
+def matched_labels(usable: Dataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
     """Return the labels as indices into a model's class names.
 
     Raises:

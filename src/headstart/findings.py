@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.dataset import Dataset, SetAside, picture_extensions
+from headstart.dataset import Dataset, SetAside
+from headstart.formats import picture_extensions
 from headstart.groups import Groups, free_groups, members, missing_parts
 from headstart.shortcuts import Shortcut
 

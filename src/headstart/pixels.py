@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.dataset import open_picture
 from headstart.errors import UnreadableImage
+from headstart.formats import open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +62,7 @@ def decode(content: bytes, *, at_least_px: int | None = None) -> Pixels:
     more is unreadable.
 
     Args:
-        content: The bytes of a picture of any of `headstart.dataset.RASTER_FORMATS`, whatever its name.
+        content: The bytes of a picture of any of `headstart.formats.RASTER_FORMATS`, whatever its name.
         at_least_px: Lets a JPEG be decoded at 4/8, 3/8, 2/8 or 1/8 of its size, the smallest with both
             sides at least this long. Other pictures, and None, give full size.
 

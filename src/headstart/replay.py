@@ -15,10 +15,10 @@ import numpy as np
 from headstart import audit as audits
 from headstart import (
     backbones,
-    dataset,
     engine,
     experiment,
     leaderboard,
+    listing,
     predictions,
     samples,
     splits,
@@ -27,6 +27,7 @@ from headstart import (
 from headstart import run as runs
 from headstart.audit import Audit
 from headstart.comparison import Candidate, Results
+from headstart.dataset import natural_order
 from headstart.errors import DataError, NoSuchData, RunError, SettingsError, WeightsError
 from headstart.metrics import Evaluation
 from headstart.predictions import Predictions
@@ -262,7 +263,7 @@ def check_photos(then: Side, settings: Settings, store_path: Path, progress: Pro
             f"The photos of {then.folder} are not where they were: no folder or file '{source}'.",
             "Name where they are now: --data PHOTOS.",
         )
-    listed = dataset.load(source, exclude=settings.exclude, group_by=settings.group_by)
+    listed = listing.load(source, exclude=settings.exclude, group_by=settings.group_by)
     with Store(progress, store_path) as store:
         audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
     strays = changes(then.split, audited)
@@ -293,7 +294,7 @@ def changes(rows: Sequence[SplitRow], audited: Audit) -> list[str]:
     }
     unreadable = {one.path for one in audited.quarantine}
     said = []
-    for path in sorted({*then, *now}, key=dataset.natural_order):
+    for path in sorted({*then, *now}, key=natural_order):
         if path not in now:
             said.append(f"{path} {'cannot be read' if path in unreadable else 'is missing'}")
         elif path not in then:

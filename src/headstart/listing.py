@@ -1,0 +1,97 @@
+"""A folder or a table -> its photos and their labels."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from headstart.dataset import LAYOUT_ADVICE, Dataset, Listing, from_table, natural_order
+from headstart.errors import DataError, NoSuchData, SettingsError
+from headstart.folders import from_folder, pictures_under
+
+
+def load(source: Path, *, exclude: Sequence[str] = (), group_by: str | None = None) -> Dataset:
+    """List the photos of a folder, or of a CSV or TSV file.
+
+    A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
+    pre-split when all its folders are parts (see `PART_WORDS`) and one of them is for training; class
+    folders are then inside the parts. A table has the columns path, label and, if the photos are divided
+    already, split; paths are absolute or relative to the table's folder.
+
+    Args:
+        source: Folder of class folders or of parts, or a .csv or .tsv file.
+        exclude: Classes to leave out entirely.
+        group_by: What belongs together: the name of a column of the table, or a regular expression that is
+            looked for in each path; its first group, or else the whole match, is the key. A photo with an
+            empty key, or without a match, belongs to no other.
+
+    Returns:
+        Dataset in natural order, whatever order the file system lists files in. No file is modified.
+
+    Raises:
+        NoSuchData: No such folder or file; suggests the nearest.
+        TooFewClasses: No class folders, or a single class.
+        DataError: `exclude` names no class, `group_by` is no column and matches no path, or a table has a
+            row that cannot be used.
+        SettingsError: `group_by` is no regular expression.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return _grouped(from_folder(source, exclude), group_by)
+    if not source.is_file():
+        raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
+    if source.suffix.casefold() not in (".csv", ".tsv"):
+        raise NoSuchData(
+            f"'{source}' is neither a folder nor a CSV or TSV file.",
+            "If it is an archive, unpack it and name the folder that comes out.",
+        )
+    return _grouped(from_table(source, exclude, group_by), group_by)
+
+
+def pictures(sources: Iterable[Path]) -> Iterator[Path]:
+    """Yield files as they are named, and for a folder the pictures in it, at any depth, in natural order.
+
+    Raises:
+        NoSuchData: No such folder or file; suggests the nearest.
+    """
+    for source in sources:
+        if source.is_dir():
+            listing = Listing(Path(os.path.abspath(source)))
+            yield from (source / path for path in sorted(pictures_under(listing, ""), key=natural_order))
+        elif source.is_file():
+            yield source
+        else:
+            raise NoSuchData(
+                f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
+            )
+
+
+def _nearest_sibling(source: Path) -> str | None:
+    try:
+        names = os.listdir(source.parent)
+    except OSError:
+        return None
+    near = difflib.get_close_matches(source.name, names, n=1)
+    return f"Did you mean '{source.parent / near[0]}'?" if near else None
+
+
+def _grouped(listed: Dataset, group_by: str | None) -> Dataset:
+    """Return photos with their keys, which `group_by` takes from the paths unless a column gave them."""
+    if group_by is None or listed.group_keys:
+        return listed
+    try:
+        found = [re.search(group_by, path) for path in listed.paths]
+    except re.error as error:
+        raise SettingsError(
+            f"group_by is {group_by!r}, which is no regular expression: {error}.",
+            "Write it as Python does; a dot, bracket or star of the path itself needs a \\ before it.",
+        ) from error
+    if not any(found):
+        raise DataError(
+            f"group_by is {group_by!r}: no column of that name, and no path has such a text in it.",
+            f"A path is written as in '{listed.paths[0]}'.",
+        )
+    keys = (match[1 if match.re.groups else 0] if match else "" for match in found)
+    return replace(listed, group_keys=tuple(key or "" for key in keys))
