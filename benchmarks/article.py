@@ -22,8 +22,9 @@ from typing import Any
 import measured
 import numpy as np
 
-from headstart import backbones, probe
+from headstart import backbones
 from headstart.backbones import import_keras
+from headstart.metrics import log_loss
 
 EPOCHS = {"mobilenet_v2": 10, "efficientnet_lite0": 25}
 BATCH_SIZE = 32
@@ -83,7 +84,7 @@ def run_article(name: str, parts: dict[str, Part], epochs: int) -> dict[str, Any
     n_epochs = len(fitted.history["loss"])
     return {
         "test_accuracy": float((probabilities.argmax(axis=1) == parts["test"][1]).mean()),
-        "test_log_loss": probe.log_loss(probabilities, parts["test"][1]),
+        "test_log_loss": log_loss(parts["test"][1], probabilities),
         "epochs": n_epochs,
         "seconds": seconds,
         "seconds_of_all_epochs": seconds / n_epochs * EPOCHS[name],

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from headstart import calibration, probe
 from headstart.calibration import Abstention, Calibration
+from headstart.metrics import log_loss
 
 Floats = NDArray[np.float32]
 Arrays = tuple[Floats, NDArray[np.int64]]
@@ -65,8 +66,8 @@ def test_temperature_lowers_the_log_loss_of_other_photos(digits: Arrays) -> None
     probabilities, labels = digits
     fitted = calibration.temperature(probabilities[:400], labels[:400])
     assert fitted < 0.9  # a strong penalty makes the probe less sure than it could be
-    before = probe.log_loss(probabilities[400:], labels[400:].astype(np.int32))
-    after = probe.log_loss(calibration.apply(probabilities[400:], fitted), labels[400:].astype(np.int32))
+    before = log_loss(labels[400:], probabilities[400:])
+    after = log_loss(labels[400:], calibration.apply(probabilities[400:], fitted))
     assert after < 0.95 * before
     ece = calibration.reliability(probabilities[400:], labels[400:]).ece
     assert calibration.reliability(calibration.apply(probabilities[400:], fitted), labels[400:]).ece < ece

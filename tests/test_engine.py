@@ -9,7 +9,8 @@ import pytest
 from conftest import made_photos
 
 from headstart import backbones, engine, novelty, probe
-from headstart.engine import EngineMismatch, KerasEngine, OpenVINOEngine
+from headstart.engine import KerasEngine, OpenVINOEngine
+from headstart.errors import EngineMismatch
 from headstart.progress import Progress
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -431,6 +432,20 @@ def test_a_full_disk_is_told_wherever_the_run_is(
     assert problem.startswith(f"No space is left on the disk that holds {disk / 'run'}")
     assert fix == FULL
     assert not (disk / "run" / "results.json").exists()
+
+
+def test_a_kept_model_that_answers_otherwise_is_told(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "KEPT_MODEL_ERROR", -1.0)
+    done = command(photos, tmp_path / "run", "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.sub(r"off by [-.\de]+ ", "off by ERROR ", done.stderr) == (
+        "The kept model's probabilities are off by ERROR from those measured.\n"
+        "This is a defect of Headstart, please report it. "
+        "Keras itself runs it, several times slower: --engine keras --out NEW\n"
+    )
+    assert not (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from conftest import made_photos
 
 from headstart import activations, backbones, finetune, pixels, probe, splits, tail
 from headstart.finetune import FineTuned, Recipe, Tuner
+from headstart.metrics import log_loss
 from headstart.probe import Head
 from headstart.progress import Progress
 from headstart.splits import Part
@@ -130,7 +131,7 @@ def test_it_starts_from_the_probe(parts: tuple[Part, Part]) -> None:
     start = run(parts, RECIPE)[1].history[0]
     assert start.number == 0
     assert start.train_loss is None
-    assert start.validation_loss == pytest.approx(probe.log_loss(expected, parts[1].labels), rel=1e-4)
+    assert start.validation_loss == pytest.approx(log_loss(parts[1].labels, expected), rel=1e-4)
     assert start.validation_accuracy == (expected.argmax(axis=1) == parts[1].labels).mean()
 
 
@@ -140,7 +141,7 @@ def test_the_best_pass_is_what_is_left_and_no_worse_than_the_probe(
 ) -> None:
     _, tuned = run(parts, replace(RECIPE, learning_rate=learning_rate, epochs=3, patience=3))
     probabilities = answered(tuned, parts[1])
-    loss = probe.log_loss(probabilities, parts[1].labels)
+    loss = log_loss(parts[1].labels, probabilities)
     accuracy = (probabilities.argmax(axis=1) == parts[1].labels).mean()
     best = tuned.history[tuned.best]
     # With the weights of that pass, or others on the way to it that are better.
@@ -159,7 +160,7 @@ def test_weights_on_the_way_to_a_pass_that_overshoots_are_better(parts: tuple[Pa
     assert tuned.mix in finetune.MIXES
     start = weights(tail.divide(backbone, "block_3_conv", "last").whole)
     probabilities = answered(tuned, parts[1])
-    assert probe.log_loss(probabilities, parts[1].labels) < tuned.history[tuned.best].validation_loss
+    assert log_loss(parts[1].labels, probabilities) < tuned.history[tuned.best].validation_loss
     moved = weights(tuned.model)
     assert not np.array_equal(moved["block_3_conv/kernel"], start["block_3_conv/kernel"])
 

@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from headstart.metrics import PROBABILITY_FLOOR, Evaluation, PerClass, evaluate
+from headstart.metrics import PROBABILITY_FLOOR, Evaluation, PerClass, evaluate, log_loss
 
 
 def one_hot(predicted: list[int], n_classes: int) -> NDArray[np.float64]:
@@ -71,6 +71,11 @@ def test_log_loss_of_certainty() -> None:
     wrong = evaluate(np.array([1]), np.array([[1.0, 0.0]], np.float32), ("a", "b"))
     assert str(right.log_loss) == "0.0"
     assert wrong.log_loss == pytest.approx(-np.log(PROBABILITY_FLOOR)) == pytest.approx(15.9424, abs=1e-4)
+
+
+def test_log_loss_is_the_mean_of_minus_ln() -> None:
+    probabilities = np.array([[0.5, 0.5], [0.1, 0.9]], np.float32)
+    assert log_loss(np.array([0, 1]), probabilities) == pytest.approx((0.693147 + 0.105361) / 2, abs=1e-6)
 
 
 def test_a_tie_goes_to_the_lower_index() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headstart import probe
 from headstart.engine import Engine
+from headstart.metrics import log_loss
 from headstart.probe import Floats, Labels
 
 Picture = NDArray[np.uint8]
@@ -171,6 +172,6 @@ def _held_out_loss(
         even = np.ones(int(fitted.sum()), np.float32)
         head = next(probe.path(features[fitted], labels[fitted], even, (l2,), n_classes))
         held_out = ~fitted
-        loss = probe.log_loss(head.probabilities(views[held_out]), labels[held_out])
+        loss = log_loss(labels[held_out], head.probabilities(views[held_out]))
         losses.append(loss * int(held_out.sum()))
     return sum(losses) / len(labels)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headstart import backbones, weights
 from headstart.backbones import import_keras
 from headstart.backbones.table import Backbone
-from headstart.errors import disk_full_named
+from headstart.errors import EngineMismatch, disk_full_named
 from headstart.pixels import Pixels, batches, core_count
 from headstart.progress import Progress
 from headstart.wheels import cache_dir
@@ -44,11 +44,9 @@ PARITY_ERROR = 1e-3
 PARITY_COSINE = 0.9999
 """How far OpenVINO may be from Keras: of the largest value, and in direction."""
 
+WITH_KERAS = "Keras itself runs it, several times slower: --engine keras --out NEW"
+
 Floats = NDArray[np.float32]
-
-
-class EngineMismatch(Exception):
-    """A converted graph that does not answer like the graph it was made from."""
 
 
 class Engine(ABC):
@@ -361,7 +359,7 @@ def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> 
         engine = OpenVINOEngine(convert(model))
         check_parity(model, engine, examples)
     except EngineMismatch as error:
-        progress.remark(f"{error}. Keras is used for it instead, which is several times slower.")
+        progress.remark(f"{error.problem} Keras is used for it instead, which is several times slower.")
         return KerasEngine(model)
     return engine
 
@@ -382,7 +380,7 @@ def convert(model: "Model") -> "openvino.Model":
         try:
             steps = PrePostProcessor(openvino.convert_model(path))
         except OpConversionFailure as error:
-            raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it") from error
+            raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it.", WITH_KERAS) from error
     steps.input().tensor().set_element_type(openvino.Type.u8)
     return steps.build()
 
@@ -416,7 +414,8 @@ def check_parity(model: "Model", engine: Engine, examples: Pixels) -> None:
     cosine = float(((expected * received).sum(axis=1) / np.maximum(norms, 1e-12)).min())
     if not (error <= PARITY_ERROR and cosine >= PARITY_COSINE):
         raise EngineMismatch(
-            f"{model.name}: OpenVINO and Keras differ, relative error {error:.2g}, cosine {cosine:.6f}"
+            f"{model.name}: OpenVINO and Keras differ, relative error {error:.2g}, cosine {cosine:.6f}.",
+            WITH_KERAS,
         )
 
 

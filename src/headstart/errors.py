@@ -11,6 +11,7 @@ HeadstartError
 ├── FetchError           a wheel that cannot be pulled, or whose file is not the expected one
 ├── WeightsError         pretrained weights that are missing or not the expected ones
 ├── RunError             a run folder that is in use, holds something else, or holds no run
+├── EngineMismatch       a network that answers otherwise once it is converted or kept
 ├── DiskFull             no space left where the run or the cache is written
 └── MissingPackage       an optional package that this command needs
 """
@@ -81,6 +82,10 @@ class WeightsError(HeadstartError):
 
 class RunError(HeadstartError):
     """A run folder that is in use, holds something else, or holds no run."""
+
+
+class EngineMismatch(HeadstartError):
+    """A network that answers otherwise once it is converted or kept."""
 
 
 class DiskFull(HeadstartError):

@@ -51,8 +51,7 @@ from headstart.comparison import (
     rank,
 )
 from headstart.dataset import Dataset
-from headstart.engine import EngineMismatch
-from headstart.errors import DataError
+from headstart.errors import DataError, EngineMismatch
 from headstart.findings import IMBALANCE
 from headstart.forecast import Forecast
 from headstart.illustration import Material
@@ -459,7 +458,10 @@ def check_kept_model(run: runs.Run, test: Part, probabilities: NDArray[np.float3
     )
     error = float(np.abs(received - probabilities[: len(asked)]).max())
     if not error <= KEPT_MODEL_ERROR:
-        raise EngineMismatch(f"The kept model's probabilities are off by {error:.2g} from those measured.")
+        raise EngineMismatch(
+            f"The kept model's probabilities are off by {error:.2g} from those measured.",
+            f"This is a defect of Headstart, please report it. {engine.WITH_KERAS}",
+        )
 
 
 def prediction_rows(

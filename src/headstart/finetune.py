@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headstart import activations, engine, probe, tail
 from headstart.activations import Activations
 from headstart.backbones import import_keras
+from headstart.metrics import log_loss
 from headstart.pixels import Pixels, batches
 from headstart.probe import Head
 from headstart.progress import Progress
@@ -452,4 +453,4 @@ def _epoch(number: int, train_loss: float | None, answers: Floats, labels: Label
 
 
 def _score(answers: Floats, labels: Labels) -> tuple[float, float]:
-    return float((answers.argmax(axis=1) == labels).mean()), -probe.log_loss(answers, labels)
+    return float((answers.argmax(axis=1) == labels).mean()), -log_loss(labels, answers)

@@ -80,7 +80,7 @@ def evaluate(
         accuracy=float(np.mean(predicted == labels)),
         balanced_accuracy=_mean([one.recall for one in has_photos]),
         macro_f1=_mean([one.f1 for one, seen in zip(per_class, is_seen, strict=True) if seen]),
-        log_loss=_log_loss(labels, probabilities),
+        log_loss=log_loss(labels, probabilities),
         per_class=per_class,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
@@ -102,10 +102,26 @@ def _per_class(
     return tuple(PerClass(*row) for row in rows), confusion
 
 
-def _log_loss(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
-    """Mean of -ln(p), p clipped to [`PROBABILITY_FLOOR`, 1], in float64."""
+def log_loss(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean of -ln(p) in nats, p being what each label was given.
+
+    Everything that is ranked or chosen by log loss is so by this one, with this floor.
+
+    Args:
+        labels: (N,) indices of classes, N of 1 or more.
+        probabilities: (N, C); of these, what is below `PROBABILITY_FLOOR` counts as that.
+
+    Example:
+        >>> round(log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])), 4)
+        1.0397
+    """
+    return float(losses(labels, probabilities).mean())
+
+
+def losses(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return float64 (N,), what each photo adds to the mean that is `log_loss`, from 0 to 15.95."""
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(given.clip(PROBABILITY_FLOOR, 1.0)).mean()) + 0.0
+    return np.asarray(0.0 - np.log(given.clip(PROBABILITY_FLOOR, 1.0)))  # not -ln(1), which is -0.0
 
 
 def _mean(values: list[float]) -> float:

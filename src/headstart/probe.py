@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.metrics import log_loss
 from headstart.pixels import core_count
 from headstart.splits import Turn
 
@@ -115,7 +116,7 @@ def fit(
 
     def judge(l2: float, parameters: Doubles) -> None:
         fits[l2] = parameters
-        losses[l2] = log_loss(problem.head(parameters, l2).probabilities(validation), validation_labels)
+        losses[l2] = log_loss(validation_labels, problem.head(parameters, l2).probabilities(validation))
 
     for l2, parameters, _ in problem.descend(STRENGTHS, ROUGH):
         judge(l2, parameters)
@@ -156,7 +157,7 @@ def choose(features: Floats, labels: Labels, sample_weights: Floats, turns: Sequ
         problem = _Problem(features[turn.train], labels[turn.train], weights)
         held_out, asked = features[turn.validation], labels[turn.validation]
         for l2, parameters, _ in problem.descend(STRENGTHS, ROUGH):
-            loss = log_loss(problem.head(parameters, l2).probabilities(held_out), asked)
+            loss = log_loss(asked, problem.head(parameters, l2).probabilities(held_out))
             losses[l2] += loss * len(asked)
     return min(losses, key=losses.__getitem__)
 
@@ -479,9 +480,3 @@ def _by_blocks(pool: ThreadPoolExecutor, function: Callable[[slice], Part], n: i
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def log_loss(probabilities: Floats, labels: Labels) -> float:
-    """Return the mean negative natural logarithm of the probability given to the true class."""
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, 1e-15)).mean())

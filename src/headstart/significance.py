@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.metrics import PROBABILITY_FLOOR
+from headstart.metrics import PROBABILITY_FLOOR, losses
 
 LEVEL = 0.95
 
@@ -181,9 +181,7 @@ def log_loss_interval(
     seed: int = 0,
 ) -> Interval:
     """Return the BCa bootstrap interval of the log loss of `metrics.evaluate`; arguments as `intervals`."""
-    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses = -np.log(given.clip(PROBABILITY_FLOOR, 1.0))
-    sums = np.column_stack([losses, np.ones(len(losses))])
+    sums = np.column_stack([losses(labels, probabilities), np.ones(len(labels))])
     return _bca(_by_group(sums, groups), _mean, (0.0, -np.log(PROBABILITY_FLOOR)), level, seed)
 
 
