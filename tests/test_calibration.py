@@ -142,6 +142,30 @@ def test_a_mistake_among_few_sure_photos_leaves_no_promise() -> None:
     assert calibration.abstention(confidence, correct, 0.01) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n", [30, 120, 304, 500, 2000])
+def test_what_falls_short_agrees_with_what_is_promised(n: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    confidence = random.uniform(0.5, 1, n).astype(np.float32).round(2)  # with many alike
+    correct = random.uniform(size=n) < 1 - 0.05 * (1 + seed) * (1.02 - confidence)
+    correct[confidence.argmax()] = False
+    for max_error in (0.3, 0.1, 0.03, 0.01, 0.003):
+        if calibration.abstention(confidence, correct, max_error) is not None:
+            continue
+        found = calibration.shortfall(confidence, correct, max_error)
+        assert found.n_surest <= n
+        assert found.n_wrong or n < found.n_needed
+        # The bound of Clopper and Pearson: what was counted does not bear the promise out.
+        assert beta.ppf(0.975, found.n_wrong + 1, max(found.n_surest - found.n_wrong, 1e-9)) > max_error
+        if found.n_enough is not None:
+            assert n < found.n_enough <= calibration.MOST
+            rows = np.arange(found.n_enough) * n // found.n_enough
+            assert calibration.abstention(confidence[rows], correct[rows], max_error) is not None
+        if found.least_error is not None:
+            assert found.least_error > max_error or found.least_error in calibration.LADDER
+            assert calibration.abstention(confidence, correct, found.least_error) is not None
+
+
 def test_a_wrong_label_among_many_sure_photos_does_no_harm() -> None:
     confidence, correct = np.linspace(0.5, 1, 2000, dtype=np.float32), np.ones(2000, bool)
     correct[-1] = False

@@ -2,14 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from conftest import made_measured
 
-from headstart import verdict
+from headstart import calibration, verdict
 from headstart.calibration import Abstention, Calibration, Conformal, Selection
 from headstart.comparison import Candidate, FindingSummary, Training, Worth
 from headstart.forecast import Forecast
@@ -188,11 +189,45 @@ def test_the_cheaper_is_recommended_only_of_ties(decision: Decision, preferred: 
     assert verdict.recommended((LITE0, MOBILE), [compared(MOBILE, LITE0, 0.0, decision)]) is preferred
 
 
-def test_no_threshold_can_be_promised() -> None:
-    evidence = replace(ALONE, calibration=replace(CALIBRATION, abstention=None, n_images=120))
-    assert verdict.write(evidence)[1] == (
-        "No threshold of confidence can promise that at most 1.0% of the answers above it are wrong: that "
-        "takes 299 validation photos or more with hardly a mistake among the surest, and there are 120."
+@pytest.mark.parametrize(
+    ("n_images", "missed", "reason"),
+    [
+        (
+            120,
+            (),
+            "that takes 299 validation photos without a mistake, and there are 120; at most 3.0% can be "
+            "promised (`--max-error 0.03`)",
+        ),
+        (
+            304,
+            (0, 100, 200, 290),  # enough photos: the mistakes are the cause
+            "that takes 299 validation photos without a mistake, or more with few, and 4 of the 299 surest "
+            "(of 304) are mistaken. Of photos like these 20,000 would not do; at most 4.0% can be promised "
+            "(`--max-error 0.04`)",
+        ),
+        (
+            304,
+            (290,),
+            "that takes 299 validation photos without a mistake, or more with few, and 1 of the 299 surest "
+            "(of 304) is mistaken. Of photos like these about 340 would do; at most 2.0% can be promised "
+            "(`--max-error 0.02`)",
+        ),
+        (
+            20,
+            range(15),
+            "that takes 299 validation photos without a mistake, or more with few, and 15 of the 20 are "
+            "mistaken. Of photos like these 20,000 would not do; not even 40% can be promised",
+        ),
+    ],
+)
+def test_why_no_threshold_can_be_promised(n_images: int, missed: Sequence[int], reason: str) -> None:
+    confidence, correct = np.linspace(1, 0.5, n_images, dtype=np.float32), np.ones(n_images, bool)
+    correct[list(missed)] = False
+    found = calibration.shortfall(confidence, correct, 0.01)
+    given = replace(CALIBRATION, abstention=None, n_images=n_images, shortfall=found)
+    assert verdict.write(replace(ALONE, calibration=given))[1] == (
+        "No threshold of confidence can promise that at most 1.0% of the answers above it are wrong: "
+        f"{reason}."
     )
 
 

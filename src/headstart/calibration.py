@@ -4,6 +4,7 @@ All of it is fitted on photos that the classifier was not trained on, and holds 
 were. Where training or the choice of a model has looked at those photos, it promises too much.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ LEAST_NORMAL = float(np.finfo(np.float32).tiny)
 
 REFUSED = 0.05
 """Part of new photos of the known classes that may be refused."""
+
+LADDER = (0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""Errors that are tried for what could be promised, the easiest first."""
+
+MOST = 20_000
+"""Validation photos up to which it is sought how many would be enough: more than most people can label."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -100,6 +107,28 @@ class Abstention:
 
 
 @dataclass(frozen=True)
+class Shortfall:
+    """Why an abstention cannot be promised, counted on the validation photos, and what could be.
+
+    Attributes:
+        max_error: Part of the answers that were to be wrong at most.
+        n_needed: The fewest photos that bear the promise out, all of them right.
+        n_surest: The surest photos, as many as `n_needed` and those as sure, or all that there are.
+        n_wrong: Those of them that were mistaken.
+        least_error: The least of `LADDER` that can be promised; None where none can.
+        n_enough: Validation photos, about, that the promise would take, were they as sure and as often
+            mistaken as these; None where `MOST` would not do.
+    """
+
+    max_error: float
+    n_needed: int
+    n_surest: int
+    n_wrong: int
+    least_error: float | None
+    n_enough: int | None
+
+
+@dataclass(frozen=True)
 class Conformal:
     """Sets of classes that hold the label of a new photo with probability `coverage` or more.
 
@@ -157,13 +186,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What goes with a classifier; `abstention` and `refusal` are None where they cannot be promised."""
+    """What goes with a classifier; `abstention` and `refusal` are None where they cannot be promised.
+
+    `shortfall` says why there is no abstention, where there is none.
+    """
 
     n_images: int
     temperature: float
     abstention: Abstention | None
     conformal: Conformal
     refusal: Refusal | None = None
+    shortfall: Shortfall | None = None
 
 
 def calibrate(
@@ -190,13 +223,15 @@ def calibrate(
     """
     fitted = temperature(probabilities, labels)
     calibrated = apply(probabilities, fitted)
-    correct = calibrated.argmax(axis=1) == labels
+    confidence, correct = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
+    promised = abstention(confidence, correct, max_error)
     return Calibration(
         n_images=len(labels),
         temperature=fitted,
-        abstention=abstention(calibrated.max(axis=1), correct, max_error),
+        abstention=promised,
         conformal=conformal(calibrated, labels, coverage),
         refusal=refusal(novelty) if novelty is not None else None,
+        shortfall=None if promised else shortfall(confidence, correct, max_error),
     )
 
 
@@ -306,12 +341,9 @@ def abstention(
     Returns:
         None where there are fewer than `photos_needed` photos, or too many mistakes among the surest.
     """
-    n, miss = len(correct), 1 - level
-    is_large = n // 2 >= photos_needed(max_error, 1 - miss / 2)
-    series = [(0, miss / 2), (n // 2, miss / 2)] if is_large else [(0, miss)]
     passed = [
         threshold
-        for start, share in series
+        for start, share in _series(len(correct), max_error, level)
         for threshold in _passed(np.sort(confidence)[::-1], confidence, correct, max_error, start, share)
     ]
     if not passed:
@@ -328,6 +360,38 @@ def photos_needed(max_error: float, level: float = LEVEL) -> int:
         (299, 59)
     """
     return math.ceil(math.log(1 - level) / math.log(1 - max_error))
+
+
+def shortfall(confidence: Floats, correct: Bools, max_error: float, level: float = LEVEL) -> Shortfall:
+    """Return why `abstention` promises nothing: too few photos, or too many mistakes among the surest.
+
+    The errors of `LADDER` are tried up to the first that cannot be promised. As their order is fixed, taking
+    the last one that can costs nothing of the level (fixed sequence testing, as in `abstention`).
+
+    Args:
+        confidence: (N,) of the likeliest class, after `apply`.
+        correct: (N,) whether that class is the label.
+        max_error: Largest part of the answers that may be wrong, above 0 and below 1.
+        level: As in `abstention`.
+
+    Example:
+        >>> confidence, correct = np.linspace(0.5, 1, 304, dtype=np.float32), np.arange(304) % 100 != 0
+        >>> shortfall(confidence, correct, 0.01)  # doctest: +NORMALIZE_WHITESPACE
+        Shortfall(max_error=0.01, n_needed=299, n_surest=299, n_wrong=3, least_error=0.04, n_enough=None)
+    """
+    n = len(correct)
+    _, miss = _series(n, max_error, level)[0]
+    n_needed = photos_needed(max_error, 1 - miss)
+    surest = select(confidence, correct, np.sort(confidence)[::-1][min(n_needed, n) - 1])
+    can = itertools.takewhile(lambda one: _can_promise(confidence, correct, one, level), LADDER)
+    return Shortfall(
+        max_error=max_error,
+        n_needed=n_needed,
+        n_surest=surest.n_accepted,
+        n_wrong=surest.n_wrong,
+        least_error=min(can, default=None),
+        n_enough=_enough(confidence, correct, max_error, level),
+    )
 
 
 def conformal(probabilities: Floats, labels: Integers, coverage: float = LEVEL) -> Conformal:
@@ -394,27 +458,53 @@ def _bin(low: float, high: float, confidence: NDArray[np.float64], correct: Bool
     return Bin(float(low), float(high), n, *means)
 
 
+def _series(n: int, max_error: float, level: float) -> list[tuple[int, float]]:
+    """Return where the series of tests of `abstention` start, and the chance of error that each takes."""
+    miss = 1 - level
+    is_large = n // 2 >= photos_needed(max_error, 1 - miss / 2)
+    return [(0, miss / 2), (n // 2, miss / 2)] if is_large else [(0, miss)]
+
+
+def _enough(confidence: Floats, correct: Bools, max_error: float, level: float) -> int | None:
+    """Return how many photos like these bear out `max_error`, to a tenth; None: not even `MOST`."""
+    n = len(correct)
+    while (n := math.ceil(1.1 * n)) <= MOST:
+        rows = np.arange(n) * len(correct) // n
+        if _can_promise(confidence[rows], correct[rows], max_error, level):
+            return n
+    return None
+
+
+def _can_promise(confidence: Floats, correct: Bools, max_error: float, level: float) -> bool:
+    """Return whether `abstention` finds a threshold: its first test decides."""
+    descending = np.sort(confidence)[::-1]
+    return any(
+        next(_passed(descending, confidence, correct, max_error, start, share), None) is not None
+        for start, share in _series(len(correct), max_error, level)
+    )
+
+
 def _passed(
     descending: Floats, confidence: Floats, correct: Bools, max_error: float, start: int, miss: float
 ) -> Iterator[float]:
     """Yield the thresholds of one series that pass, up to the first that does not."""
     from scipy.special import bdtr
 
-    for rank in _ranks(len(correct), max_error, miss):
-        if rank >= start:
-            accepted = confidence >= descending[rank - 1]
-            n_wrong = int((accepted & ~correct).sum())
-            if bdtr(n_wrong, int(accepted.sum()), max_error) > miss:
-                return
-            yield descending[rank - 1]
+    for rank in _ranks(start, len(correct), max_error, miss):
+        accepted = confidence >= descending[rank - 1]
+        n_wrong = int((accepted & ~correct).sum())
+        if bdtr(n_wrong, int(accepted.sum()), max_error) > miss:
+            return
+        yield descending[rank - 1]
 
 
-def _ranks(n: int, max_error: float, miss: float) -> Iterator[int]:
-    """Yield the fewest photos of which no mistake passes the test, then one, then two, up to n."""
+def _ranks(start: int, n: int, max_error: float, miss: float) -> Iterator[int]:
+    """Yield the fewest photos of which no mistake passes the test, then one, then two, from start up to n."""
     from scipy.special import bdtr
 
-    allowed = 0
-    for rank in range(1, n + 1):
+    start = max(start, 1)
+    allowed = int((bdtr(np.arange(start), start - 1, max_error) <= miss).sum())
+    for rank in range(start, n + 1):
         if bdtr(allowed, rank, max_error) <= miss:
             yield rank
             allowed += 1

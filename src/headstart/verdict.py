@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headstart.calibration import Calibration, Selection, photos_needed
+from headstart.calibration import LADDER, MOST, Calibration, Selection, Shortfall
 from headstart.comparison import Candidate, FindingSummary, Rule, Worth
 from headstart.forecast import Forecast, in_words
 from headstart.learning_curve import LearningCurve
@@ -227,16 +227,34 @@ def _confidence(evidence: Evidence) -> str:
     if calibration is None:
         return ""
     if calibration.abstention is None or selection is None:
-        return (
-            f"No threshold of confidence can promise that at most {max_error:.1%} of the answers above it "
-            f"are wrong: that takes {photos_needed(max_error):,} validation photos or more with hardly a "
-            f"mistake among the surest, and there are {calibration.n_images:,}."
-        )
+        none = f"No threshold of confidence can promise that at most {max_error:.1%} of the answers above it "
+        found = calibration.shortfall
+        return f"{none}are wrong{f': {_shortfall(found, calibration.n_images)}' if found else ''}."
     return (
         f"Where it is {calibration.abstention.threshold:.1%} sure or more, at most {max_error:.1%} of its "
         f"answers should be wrong: on test these were {selection.coverage:.0%} of the photos, and "
         f"{selection.n_wrong:,} of {selection.n_accepted:,} were wrong."
     )
+
+
+def _shortfall(found: Shortfall, n_images: int) -> str:
+    """Say why no threshold can be promised, how many photos it would take, and what can be promised."""
+    takes, least = f"that takes {found.n_needed:,} validation photos without a mistake", found.least_error
+    best = (
+        f"at most {least:.1%} can be promised (`--max-error {least:g}`)"
+        if least
+        else (f"not even {LADDER[0]:.0%} can be promised")
+    )
+    if not found.n_wrong:
+        return f"{takes}, and there are {n_images:,}; {best}"
+    of = (
+        f"the {found.n_surest:,} surest (of {n_images:,})"
+        if found.n_surest < n_images
+        else f"the {n_images:,}"
+    )
+    rate = f"{found.n_wrong:,} of {of} {'is' if found.n_wrong == 1 else 'are'} mistaken"
+    enough = f"about {_rounded(found.n_enough)} would do" if found.n_enough else f"{MOST:,} would not do"
+    return f"{takes}, or more with few, and {rate}. Of photos like these {enough}; {best}"
 
 
 def _cost(use: Candidate, forecast: Forecast) -> str:
