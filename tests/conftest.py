@@ -1,5 +1,6 @@
 """What several tests share: the real photos beside the checkout, and small folders of made ones."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -160,6 +161,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Finished(root / "photos", root / "runs" / "photos", options, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A function that gives an empty disk of so many kilobytes."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can make a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(kilobytes: int) -> Path:
+        words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this system mounts no small disk: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture

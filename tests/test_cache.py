@@ -51,8 +51,9 @@ def filled(folder: Path) -> Path:
         store.put(((bytes([number]) * 32, bytes(5120)) for number in range(40)), "features")
         store.put(((bytes([number]) * 32, bytes(100)) for number in range(100, 103)), "checks")
     for name, age_s in (("old-224-01", 5 * HOUR_S), ("new-224-02", 0)):
-        write(folder / "graphs" / f"{name}.bin", 29_000)
-        write(folder / "graphs" / f"{name}.xml", 1_000, age_s)
+        write(folder / "graphs" / name / "graph.bin", 29_000)
+        write(folder / "graphs" / name / "graph.xml", 1_000)
+        make_old(folder / "graphs" / name, age_s)
     for name in ("a_net.pth", "b_net.pth"):
         write(folder / "weights" / name, 14_000)
         write(folder / "weights" / f".{name}.lock", 0)
@@ -64,6 +65,10 @@ def filled(folder: Path) -> Path:
 def write(path: Path, size: int, age_s: float = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(size))
+    make_old(path, age_s)
+
+
+def make_old(path: Path, age_s: float) -> None:
     then = time.time() - age_s
     os.utime(path, (then, then))
 
@@ -152,7 +157,7 @@ def test_clearing_an_unknown_kind_removes_nothing(filled: Path) -> None:
 def test_a_process_that_uses_the_store_and_a_graph_goes_on(filled: Path) -> None:
     code = (
         "import sys, numpy as np; from headstart.progress import Console; from headstart.store import Store\n"
-        f"graph = open({str(filled / 'graphs' / 'new-224-02.bin')!r}, 'rb')\n"
+        f"graph = open({str(filled / 'graphs' / 'new-224-02' / 'graph.bin')!r}, 'rb')\n"
         "with Store(Console()) as store:\n"
         "    print('open', flush=True); sys.stdin.readline()\n"
         "    rows = np.ones((40, 1280), np.float32)\n"
@@ -176,38 +181,36 @@ def test_a_process_that_uses_the_store_and_a_graph_goes_on(filled: Path) -> None
 
 
 def test_what_cannot_be_removed_is_said_and_the_rest_goes(filled: Path) -> None:
-    stuck = filled / "graphs" / "new-224-02.bin"
-    stuck.unlink()
-    stuck.mkdir()
-    (stuck / "held").touch()
+    stuck = filled / "graphs" / "new-224-02"
     blocked = stuck.with_name(f".{stuck.name}.{os.getpid()}")
     blocked.mkdir()
     (blocked / "in the way").touch()
     remarks = Remarks()
     assert counts(cache.clear(["graphs"], remarks)) == {"graphs": 1}
     assert remarks.texts == [f"{stuck} cannot be removed: Directory not empty."]
-    assert stuck.with_suffix(".xml").exists()
+    assert (stuck / "graph.xml").exists()
 
 
-def test_a_sample_goes_as_a_whole(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", cache.ARE_FOLDERS)
+def test_a_folder_goes_as_a_whole(kind: str, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed half way must not leave a part that looks like the whole."""
+    names = {one.name for one in (filled / kind).iterdir()}
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
-    cache.clear(["samples"], Progress())
-    (left,) = (filled / "samples").iterdir()
-    assert left.name == f".some-photos-1.0.{os.getpid()}"
-    assert counts(cache.summary(Progress()))["samples"] == 0
+    cache.clear([kind], Progress())
+    assert {one.name for one in (filled / kind).iterdir()} == {f".{name}.{os.getpid()}" for name in names}
+    assert counts(cache.summary(Progress()))[kind] == 0
 
 
 def test_what_killed_processes_left_behind_goes_after_a_day(filled: Path) -> None:
     day_s = 24 * HOUR_S
     for age_s, name in ((day_s + 60, "1"), (HOUR_S, "2")):
-        write(filled / "graphs" / f"half-{name}.bin", 10, age_s)
+        write(filled / "graphs" / f"as-before-{name}.bin", 10, age_s)
         for folder in (filled / "graphs" / f"tmp{name}", filled / "weights" / f".a_net.pth.{name}"):
             write(folder / "part", 10)
             os.utime(folder, (time.time() - age_s,) * 2)
     cache.prune(Progress())
     assert sorted(one.name for one in (filled / "graphs").iterdir() if "-224-" not in one.name) == [
-        "half-2.bin",
+        "as-before-2.bin",
         "tmp2",
     ]
     assert (filled / "weights" / ".a_net.pth.1").exists()
@@ -234,8 +237,7 @@ def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
     second = counts(cache.prune(Progress(), 232_000))  # to 209 kB
     assert second["graphs"] == 1
     assert second["features"] in (2, 3)  # sizes are of whole pages, so one more may have to go
-    assert not (filled / "graphs" / "old-224-01.xml").exists()
-    assert not (filled / "graphs" / "old-224-01.bin").exists()
+    assert [one.name for one in (filled / "graphs").iterdir()] == ["new-224-02"]
     third = counts(cache.prune(Progress(), 111_000))  # to 100 kB
     left = cache.summary(Progress())
     assert 90_000 < total(left) <= 99_900

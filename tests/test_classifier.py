@@ -112,7 +112,11 @@ def test_a_model_that_keras_runs_is_saved_without_pickle_and_answers_alike(
 ) -> None:
     frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32), asked="keras")
     Classifier(RECORD, frozen.with_head(head.weights, head.bias)).save(tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["classifier.json", "model.keras"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "SHA256SUMS",
+        "classifier.json",
+        "model.keras",
+    ]
     loaded = headstart.load(tmp_path)
     assert np.abs(loaded.probabilities(files) - model.probabilities(files)).max() < 1e-4
     (tmp_path / "model" / "model.keras").write_bytes(b"short")
@@ -161,7 +165,12 @@ def test_a_run_folder_holds_a_model_without_pickle(
         raise AssertionError("something was unpickled")
 
     folder = finished.folder / "model"
-    assert sorted(path.name for path in folder.iterdir()) == ["classifier.json", "graph.bin", "graph.xml"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
+        "classifier.json",
+        "graph.bin",
+        "graph.xml",
+    ]
     assert ElementTree.parse(folder / "graph.xml").getroot().tag == "net"
     for name in ("load", "loads", "Unpickler", "_Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
@@ -223,6 +232,13 @@ def test_where_no_threshold_could_be_promised_nothing_is_novel(
     assert (model.predict(files)[3].novelty, model.predict(files)[3].is_novel) == (None, None)
 
 
+def flip(path: Path, place: int) -> None:
+    """Turn round a bit of a file: the weights are then others, and as good as any to OpenVINO."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0b1000000
+    path.write_bytes(content)
+
+
 def error_of(folder: Path) -> str:
     with pytest.raises(RunError) as caught:
         headstart.load(folder)
@@ -249,9 +265,17 @@ def test_a_model_of_another_version_is_refused(changed: dict[str, int], tmp_path
     [
         lambda folder: (folder / "graph.bin").unlink(),
         lambda folder: (folder / "graph.bin").write_bytes(b"short"),
+        lambda folder: flip((folder / "graph.bin"), 0),
+        lambda folder: flip((folder / "graph.bin"), -1),
         lambda folder: (folder / "graph.xml").write_text("<net"),
+        lambda folder: (folder / "SHA256SUMS").unlink(),
+        lambda folder: (folder / "SHA256SUMS").write_bytes(b"\xff"),
+        lambda folder: (folder / "SHA256SUMS").write_bytes(b""),
     ],
-    ids=["no weights", "short weights", "half a graph"],
+    ids=[
+        *("no weights", "short weights", "a bit of the first weight", "a bit of the last weight"),
+        *("half a graph", "no checksums", "no text", "nothing"),
+    ],
 )
 def test_a_damaged_model_is_told(
     damage: Callable[[Path], object], finished: Finished, tmp_path: Path

@@ -1,5 +1,9 @@
 """Engines answer like Keras or are not used, and graphs are prepared once."""
 
+import errno
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +11,11 @@ import numpy as np
 import openvino
 import pytest
 from conftest import made_photos
+from openvino import opset13 as ops
 
 from headstart import backbones, engine, novelty, probe
-from headstart.engine import KerasEngine, OpenVINOEngine
-from headstart.errors import EngineMismatch
+from headstart.engine import Engine, KerasEngine, OpenVINOEngine
+from headstart.errors import DiskFull, EngineMismatch, MissingPackage
 from headstart.progress import Progress
 
 
@@ -125,7 +130,134 @@ def test_a_graph_is_converted_once(
     second = engine.open_backbone(row, made_photos(32), progress=said)(pictures)
     assert len(said.lines) == 1
     assert np.array_equal(first, second)
-    assert [path.suffix for path in sorted((tmp_path / "graphs").iterdir())] == [".bin", ".xml"]
+    [kept] = (tmp_path / "graphs").iterdir()
+    assert kept == engine.kept_path(row, 32, None)
+    assert sorted(path.name for path in kept.iterdir()) == ["SHA256SUMS", "graph.bin", "graph.xml"]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 0b1000000
+    path.write_bytes(content)
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a bit of a weight": lambda folder: flip(folder / "graph.bin"),
+    "short weights": lambda folder: (folder / "graph.bin").write_bytes(b"short"),
+    "no weights": lambda folder: (folder / "graph.bin").unlink(),
+    "half a graph": lambda folder: (folder / "graph.xml").write_text("<net"),
+    "no checksums": lambda folder: (folder / "SHA256SUMS").unlink(),
+    "an empty folder": empty,
+}
+
+
+@pytest.fixture
+def kept_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a graph that was kept, in a cache of its own."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    row = backbones.find("tiny")
+    engine.open_backbone(row, made_photos(32))
+    return engine.kept_path(row, 32, None)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_graph_is_told_and_made_anew(damage: str, kept_tiny: Path, pictures: np.ndarray) -> None:
+    row, said = backbones.find("tiny"), Remarks()
+    expected = engine.load(kept_tiny)(pictures)
+    DAMAGES[damage](kept_tiny)
+    assert list(engine.kept(row)) == []
+    received = engine.open_backbone(row, made_photos(32), progress=said)(pictures)
+    assert said.lines == [
+        f"The converted network in {kept_tiny} is damaged; it is made anew.",
+        "Preparing tiny for this processor, once.",
+    ]
+    assert np.array_equal(received, expected)
+    assert np.array_equal(engine.load(kept_tiny)(pictures), expected)
+    assert [path.name for path in kept_tiny.parent.iterdir()] == [kept_tiny.name]
+
+
+def test_without_tensorflow_a_damaged_graph_is_told(kept_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flip(kept_tiny / "graph.bin")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingPackage) as caught:
+        engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    assert caught.value.problem == (
+        "TensorFlow, which builds and trains backbones, cannot be imported: import of tensorflow halted; "
+        "None in sys.modules."
+    )
+
+
+def test_two_processes_that_convert_at_once_leave_one_whole_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+) -> None:
+    """The slower finds the graph of the faster in its place, however far either is: that one stays."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    row = backbones.find("tiny")
+    prepare, faster = engine.prepare, list[Engine]()
+
+    def overtaken(*asked: Any) -> Engine:
+        if not faster:
+            faster.append(KerasEngine(asked[0]))  # which stops this from being overtaken, too
+            faster.append(engine.open_backbone(row, made_photos(32)))
+            path = engine.kept_path(row, 32, None)
+            modified.update((one.name, one.stat().st_mtime_ns) for one in path.iterdir())
+        return prepare(*asked)
+
+    modified: dict[str, int] = {}
+    monkeypatch.setattr(engine, "prepare", overtaken)
+    slower = engine.open_backbone(row, made_photos(32))
+    path = engine.kept_path(row, 32, None)
+    assert {one.name: one.stat().st_mtime_ns for one in path.iterdir()} == modified
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert np.array_equal(engine.load(path)(pictures), slower(pictures))
+
+
+def big_graph(megabytes: int) -> OpenVINOEngine:
+    """A graph of weights alone; they are random, for zeros would be written once."""
+    pixels = ops.parameter([-1, 32, 32, 3], np.float32)
+    weights = np.random.default_rng(0).random((3, megabytes * 2**18 // 3), np.float32)
+    product = ops.matmul(ops.reduce_mean(pixels, [1, 2]), weights, False, False)
+    return OpenVINOEngine(openvino.Model([product], [pixels], "big"))
+
+
+@pytest.mark.parametrize("kilobytes", [100, 1500, 3000, 6000])
+def test_a_disk_too_small_for_a_graph_is_told(kilobytes: int, small_disk: Callable[[int], Path]) -> None:
+    """Also where there is room again as soon as OpenVINO has removed what it could not write to its end."""
+    disk = small_disk(kilobytes)
+    with pytest.raises(DiskFull) as caught:
+        big_graph(6).save(disk / "model")
+    assert caught.value.problem == f"No space is left on the disk that holds {disk / 'model'}."
+    assert list((disk / "model").iterdir()) == []
+
+
+def test_a_disk_too_small_for_a_kept_graph_names_the_cache(
+    small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = small_disk(12)
+    monkeypatch.setenv("HEADSTART_CACHE", str(disk))
+    with pytest.raises(DiskFull) as caught:
+        engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    assert caught.value.problem == f"No space is left on the disk that holds {disk / 'graphs'}."
+    assert list((disk / "graphs").iterdir()) == []
+
+
+def test_a_graph_larger_than_a_file_may_be_is_told(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            big_graph(6).save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert Path(caught.value.filename).name == "graph.xml"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_size_is_another_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +275,8 @@ def test_kept_graphs_are_found_without_being_made(
     assert list(engine.kept(row)) == []
     made = {size: engine.open_backbone(row, made_photos(size)) for size in (32, 48)}
     path = engine.kept_path(row, 32, None)
-    for name in (f"tiny-64-{path.stem.split('-')[2]}.xml", "tiny-of-others.xml"):
-        path.with_name(name).write_bytes(path.read_bytes())
+    for name in (f"tiny-64-{path.name.split('-')[2]}", "tiny-of-others"):
+        shutil.copytree(path, path.with_name(name))
     found = {graph.image_size_px: (key, graph) for key, graph in engine.kept(row)}
     assert {size: key for size, (key, _) in found.items()} == {
         size: engine.backbone_key(row, size, "openvino", None) for size in (32, 48)

@@ -12,7 +12,7 @@ from headstart.errors import DataError, DiskFull, HeadstartError, NoSuchData, di
 DISK_FULL = (
     "No space is left on the disk that holds {}.\n"
     "Free some space, or name a folder on another disk: --out RUN for the run, "
-    "HEADSTART_CACHE=FOLDER for what is kept between runs."
+    "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary."
 )
 
 

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from headstart.trial import Trained
 
 FULL = (
     "Free some space, or name a folder on another disk: --out RUN for the run, "
-    "HEADSTART_CACHE=FOLDER for what is kept between runs.\n"
+    "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary.\n"
 )
 
 
@@ -399,25 +398,6 @@ def test_a_disk_that_fills_up_at_the_end_leaves_no_half_written_result(
     assert done.stderr == f"No space is left on the disk that holds {folder}.\n{FULL}"
     assert not any("results.json" in path.name for path in folder.iterdir())
     assert command(photos, folder, "--quiet").exit_code == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A function that gives an empty disk of so many kilobytes."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("only root can make a small disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(kilobytes: int) -> Path:
-        words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"this system mounts no small disk: {done.stderr.strip()}")
-        return folder
-
-    yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("kilobytes", [8, 20, 32, 36, 44, 52])

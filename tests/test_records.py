@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(
     assert str(caught.value) == (
         f"No space is left on the disk that holds {tmp_path}.\n"
         "Free some space, or name a folder on another disk: --out RUN for the run, "
-        "HEADSTART_CACHE=FOLDER for what is kept between runs."
+        "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary."
     )
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["results.json"]

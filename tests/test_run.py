@@ -242,7 +242,7 @@ def test_a_full_disk_leaves_no_part_of_a_model(
     assert str(caught.value) == (
         f"No space is left on the disk that holds {one.folder}.\n"
         "Free some space, or name a folder on another disk: --out RUN for the run, "
-        "HEADSTART_CACHE=FOLDER for what is kept between runs."
+        "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary."
     )
     assert not one.model.exists()
 

@@ -21,6 +21,9 @@ from headstart.wheels import cache_dir
 FOLDERS = ("graphs", "weights", "samples")
 """Each kind of file lies in a folder of that name."""
 
+ARE_FOLDERS = ("graphs", "samples")
+"""The kinds of which one is not a file but a folder."""
+
 KINDS = (*store.KINDS, *FOLDERS)
 PRUNED = (*store.KINDS, "graphs")
 
@@ -30,15 +33,15 @@ LEFT_BEHIND_S = 24 * 3600
 
 @dataclass(frozen=True)
 class _Item:
-    """What is removed as one: files, or a folder.
+    """What is removed as one: a file, or a folder.
 
     Attributes:
-        paths: In the order in which they are removed.
-        used: When the last of them was last used, in seconds since 1970.
-        size_bytes: What they take together.
+        path: Where it is.
+        used: When it was last used, in seconds since 1970.
+        size_bytes: What it takes.
     """
 
-    paths: tuple[Path, ...]
+    path: Path
     used: float
     size_bytes: int
 
@@ -141,12 +144,8 @@ def _difference(before: tuple[Usage, ...], after: tuple[Usage, ...]) -> tuple[Us
 def _items(kind: str) -> Iterator[_Item]:
     """Yield what is whole and in its place."""
     for path in _listed(kind):
-        if kind == "graphs" and path.suffix != ".xml":
-            continue
-        # The .bin goes first: on Windows a process that uses it keeps it, and then its .xml has to stay.
-        paths = (path.with_suffix(".bin"), path) if kind == "graphs" else (path,)
-        if not path.name.startswith(".") and path.is_dir() == (kind == "samples"):
-            yield _Item(paths, _modified(path), sum(map(_size, paths)))
+        if path.is_dir() == (kind in ARE_FOLDERS) and not _is_temporary(path):
+            yield _Item(path, _modified(path), _size(path))
 
 
 def _listed(kind: str) -> list[Path]:
@@ -178,25 +177,32 @@ def _count(kind: str, items: list[_Item]) -> Usage:
 
 
 def _remove(item: _Item, progress: Progress) -> bool:
-    """Return whether it is gone; a folder goes at once, for a part of it would be taken for the whole."""
+    """Return whether it is gone."""
     try:
-        for path in item.paths:
-            if path.is_dir():
-                doomed = path.with_name(f".{path.name}.{os.getpid()}")
-                path.rename(doomed)
-                shutil.rmtree(doomed, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if item.path.is_dir():
+            discard(item.path)
+        else:
+            item.path.unlink(missing_ok=True)
     except OSError as error:
         progress.remark(f"{error.filename} cannot be removed: {error.strerror}.")
         return False
     return True
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder at once, for a part of it would be taken for the whole; raises OSError."""
+    doomed = folder.with_name(f".{folder.name}.{os.getpid()}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def _sweep(kind: str) -> None:
-    """Remove what processes that were killed left half written."""
+    """Remove what processes that were killed left half written, and graphs as they were kept once."""
     for path in _listed(kind):
-        is_temporary = path.is_dir() and path.name.startswith((".", "tmp"))
-        is_half = kind == "graphs" and path.suffix == ".bin" and not path.with_suffix(".xml").exists()
-        if (is_temporary or is_half) and time.time() - _modified(path) > LEFT_BEHIND_S:
-            _remove(_Item((path,), 0, 0), Progress())
+        is_left = _is_temporary(path) if path.is_dir() else kind == "graphs"
+        if is_left and time.time() - _modified(path) > LEFT_BEHIND_S:
+            _remove(_Item(path, 0, 0), Progress())
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith((".", "tmp"))

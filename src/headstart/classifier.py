@@ -1,9 +1,9 @@
 """A trained model as a user holds it: photos in, class names and probabilities out.
 
-A saved classifier is a folder of three files, none of them pickled: `classifier.json` (class names,
+A saved classifier is a folder of four files, none of them pickled: `classifier.json` (class names,
 picture size, how a photo becomes square, thresholds), `graph.xml` and `graph.bin` (OpenVINO, float32, which
-eats RGB in [0, 255]: scaling and softmax are inside, and the outputs are named probabilities and novelty).
-Where Keras runs it, `model.keras` is in their place.
+eats RGB in [0, 255]: scaling and softmax are inside, and the outputs are named probabilities and novelty),
+and `SHA256SUMS`, the checksums of both. Where Keras runs it, `model.keras` is in their place.
 """
 
 from collections import deque

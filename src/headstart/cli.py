@@ -58,7 +58,7 @@ Examples:
   headstart compare photos --backbones resnet50_v2 --techniques features
   headstart compare --config runs/photos/config.toml --out runs/again"""
 
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG, errno.EIO)
 ELSEWHERE = (
     "Name a folder that you may write to: --out RUN for the run, "
     "HEADSTART_CACHE=FOLDER for what is kept between runs."
@@ -180,9 +180,10 @@ class Guard(click.Group):
             sys.stdout = None
             context.exit(0)
         except OSError as error:
-            if error.errno not in NOT_ALLOWED:
+            if error.errno not in NOT_WRITTEN:
                 raise
-            click.echo(f"{error.filename}: {error.strerror}.\n{ELSEWHERE}", err=True)
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"{where}{error.strerror}.\n{ELSEWHERE}", err=True)
             context.exit(1)
 
 

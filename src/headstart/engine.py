@@ -5,6 +5,8 @@ is several times slower, and run in float32, because the default precision (bflo
 has it) gives other features (docs/design.md has the measurements).
 """
 
+import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -20,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones, weights
+from headstart import backbones, checksums, weights
 from headstart.backbones import import_keras
 from headstart.backbones.table import Backbone
+from headstart.cache import discard
 from headstart.errors import EngineMismatch, disk_full_named
 from headstart.pixels import Pixels, batches, core_count
 from headstart.progress import Progress
@@ -37,6 +40,9 @@ GRAPH_VERSION = 3
 
 GRAPH, KERAS_MODEL = "graph.xml", "model.keras"
 """The file that a saved engine is, by its kind; a graph's weights are beside it, in a .bin."""
+
+LARGEST_XML = 1 << 23
+"""More than a graph without its weights takes, in bytes."""
 
 KERAS_BATCH = 32
 
@@ -71,8 +77,21 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write its files into an empty folder; raises what the file system raises."""
+
     def save(self, folder: Path) -> None:
-        """Write it into a folder, for `load`; raises DiskFull."""
+        """Write its files and their checksums into a folder, for `load`.
+
+        Raises:
+            DiskFull: No space is left.
+        """
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                _write_sealed(self, Path(name))
+                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == checksums.NAME):
+                    file.replace(folder / file.name)
 
     @property
     @abstractmethod
@@ -167,9 +186,14 @@ class OpenVINOEngine(Engine):
             node.output(0).set_names({name})
         return OpenVINOEngine(openvino.Model(list(outputs.values()), whole.get_parameters(), "classifier"))
 
-    def save(self, folder: Path) -> None:
-        """Write graph.xml and graph.bin, in float32."""
-        save_graph(self.graph, folder / GRAPH)
+    def write(self, folder: Path) -> None:
+        """Write graph.xml and graph.bin, in float32; see `Engine`."""
+        import openvino
+
+        try:
+            openvino.save_model(self.graph, folder / GRAPH, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise _why_not_written(self.graph, folder / GRAPH) from error
 
     @property
     def image_size_px(self) -> int:
@@ -221,11 +245,9 @@ class KerasEngine(Engine):
             cosines.set_weights([references.T])
         return KerasEngine(keras.Model(self.model.input, outputs, name="classifier"))
 
-    def save(self, folder: Path) -> None:
-        """Write model.keras."""
-        with disk_full_named(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.model.save(folder / KERAS_MODEL)
+    def write(self, folder: Path) -> None:
+        """Write model.keras; see `Engine`."""
+        self.model.save(folder / KERAS_MODEL)
 
     @property
     def image_size_px(self) -> int:
@@ -298,50 +320,81 @@ def open_backbone(
 ) -> Engine:
     """Return a backbone with its ImageNet weights, from disk where its graph was kept before.
 
-    The first time, TensorFlow is loaded and the graph converted, which takes some ten seconds.
+    The first time, and where what was kept is damaged, TensorFlow is loaded and the graph converted, which
+    takes some ten seconds.
 
     Args:
         row: Of the table of backbones.
         examples: uint8 (B, S, S, 3), photos to compare OpenVINO with Keras on; S is what it will eat.
         asked: "auto", "openvino" or "keras"; see `choose`.
         weights_dir: Folder to look for weight files in first.
-        progress: Told what is prepared, and of a graph that is refused.
+        progress: Told what is prepared, and of a graph that is refused or damaged.
 
     Raises:
         WeightsError: The weights are neither here nor to be had, or not the expected ones.
         MissingPackage: TensorFlow is not installed, and the graph is not kept yet.
     """
-    import openvino
-
     progress = progress or Progress()
     image_size_px, kind = examples.shape[1], choose(asked)
     path = kept_path(row, image_size_px, weights_dir)
-    if kind == "openvino" and path.exists():
-        os.utime(path)  # `headstart cache prune` takes away what was not used for longest
-        return OpenVINOEngine(openvino.Core().read_model(path))
+    if kind == "openvino" and (found := _recall(path, progress)):
+        return found
     progress.remark(f"Preparing {row.name} for this processor, once.")
     model = backbones.build(row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress)
     engine = prepare(model, examples, kind, progress)
     if isinstance(engine, OpenVINOEngine):
-        save_graph(engine.graph, kept_path(row, image_size_px, weights_dir))
+        _keep(engine, path)
     return engine
 
 
+def _recall(path: Path, progress: Progress) -> Engine | None:
+    """Return what was kept, if it is there and as it was written; else it is there no more."""
+    if not path.is_dir():
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # `headstart cache prune` takes away what was not used for longest
+    try:
+        return load(path)
+    except RuntimeError:
+        progress.remark(f"The converted network in {path} is damaged; it is made anew.")
+        discard(path)
+        return None
+
+
+def _keep(engine: Engine, path: Path) -> None:
+    """Keep a converted graph as a folder, whole or not at all; that of a faster process stays."""
+    with disk_full_named(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            made.mkdir()
+            _write_sealed(engine, made)
+            try:
+                made.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+
+
 def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None) -> Path:
-    """Return where the converted graph of a backbone is, or will be."""
+    """Return the folder where the converted graph of a backbone is, or will be."""
     key = backbone_key(row, image_size_px, "openvino", weights_dir)
-    return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}.xml"
+    return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}"
 
 
 def kept(row: Backbone) -> Iterator[tuple[str, Engine]]:
-    """Yield the keys and graphs that are kept of a backbone with the table's weights, without TensorFlow."""
-    import openvino
+    """Yield the keys and graphs that are kept of a backbone with the table's weights, without TensorFlow.
 
-    for path in sorted((cache_dir() / "graphs").glob(f"{row.name}-*-*.xml")):
-        size_px = path.stem.split("-")[-2]
+    A damaged one is passed over.
+    """
+    for path in sorted((cache_dir() / "graphs").glob(f"{row.name}-*-*")):
+        size_px = path.name.split("-")[-2]
         if size_px.isdigit() and path == kept_path(row, int(size_px), None):
-            key = backbone_key(row, int(size_px), "openvino", None)
-            yield key, OpenVINOEngine(openvino.Core().read_model(path))
+            try:
+                engine = load(path)
+            except RuntimeError:
+                continue
+            yield backbone_key(row, int(size_px), "openvino", None), engine
 
 
 def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> Engine:
@@ -374,7 +427,7 @@ def convert(model: "Model") -> "openvino.Model":
     from openvino.frontend import OpConversionFailure
     from openvino.preprocess import PrePostProcessor
 
-    with tempfile.TemporaryDirectory() as folder:
+    with disk_full_named(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frozen.pb"
         path.write_bytes(_frozen(model))
         try:
@@ -419,26 +472,25 @@ def check_parity(model: "Model", engine: Engine, examples: Pixels) -> None:
         )
 
 
-def save_graph(graph: "openvino.Model", path: Path) -> None:
-    """Write `path` (.xml) and its weights beside it (.bin), in float32; the .xml comes last.
+def _write_sealed(engine: Engine, folder: Path) -> None:
+    engine.write(folder)
+    checksums.write(folder)
 
-    Raises:
-        DiskFull: No space is left.
+
+def _why_not_written(graph: "openvino.Model", path: Path) -> OSError:
+    """Return why a graph could not be written.
+
+    OpenVINO does not say it, and removes what it had written; the system says it of as many bytes again.
     """
-    import openvino
-
-    with disk_full_named(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            try:
-                openvino.save_model(graph, temporary, compress_to_fp16=False)
-            except RuntimeError:
-                # OpenVINO does not say why a write failed; the system does.
-                (Path(folder) / "more").write_bytes(bytes(1 << 20))
-                raise
-            temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
-            temporary.replace(path)
+    constants = [one for one in graph.get_ops() if one.get_type_name() == "Constant"]
+    n_bytes = sum(one.get_byte_size() for one in constants) + LARGEST_XML
+    try:
+        with path.open("wb") as stream:
+            for _ in range(n_bytes >> 20):
+                stream.write(bytes(1 << 20))
+    except OSError as reason:
+        return OSError(reason.errno, reason.strerror, str(path))
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
 
 def load(folder: Path) -> Engine:
@@ -449,6 +501,7 @@ def load(folder: Path) -> Engine:
     """
     import openvino
 
+    checksums.check(folder)
     if (folder / KERAS_MODEL).exists():
         try:
             return KerasEngine(import_keras().saving.load_model(folder / KERAS_MODEL, safe_mode=True))

@@ -107,5 +107,5 @@ def disk_full_named(folder: Path) -> Iterator[None]:
         raise DiskFull(
             f"No space is left on the disk that holds {folder}.",
             "Free some space, or name a folder on another disk: --out RUN for the run, "
-            "HEADSTART_CACHE=FOLDER for what is kept between runs.",
+            "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary.",
         ) from error
