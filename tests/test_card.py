@@ -302,7 +302,13 @@ def test_the_photos(text: str, results: dict[str, Any]) -> None:
         f"{data['n_test']} to measure on. {data['n_quarantined']} could not be used, {data['n_ignored']} "
         "other files were passed over."
     ) in text
-    assert f"Labels that look wrong: {results['n_suspects']} of train and validation" in text
+    expected = results["suspects_expected"]
+    assert (
+        f"Labels that look wrong: {results['n_suspects']} of train and validation, listed in `suspects.csv`; "
+        f"they were trained on as they are. To a model that is right on {expected['accuracy']:.1%}, about "
+        f"{expected['n_expected']:.0f} of {expected['n_images']} right labels would look so; only more than "
+        f"{expected['n_most']} are a sign of wrong ones."
+    ) in text
 
 
 @pytest.mark.parametrize(

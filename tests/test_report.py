@@ -37,7 +37,7 @@ from headstart.report import page
 from headstart.report.figures import Figures
 from headstart.report.photos import CELL, Photos
 from headstart.significance import Interval
-from headstart.suspects import CSV_HEADER, Suspect
+from headstart.suspects import CSV_HEADER, Expectation, Suspect
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_PATH = """dogs/it's "a" </script><img src=x onerror=alert(2)> & <!-- ünï.jpg"""
@@ -189,6 +189,7 @@ def made_run(
         forecast=Forecast(
             {"backbone_0 probe": 1.25}, 200.0, 387.0, 2685.0, 234.5, 2637.0, 900.0, ("x finetune",)
         ),
+        suspects_expected=Expectation("backbone_0/features", 560, 0.9, 0.4, 3),
     )
     records.write_json(folder / "results.json", results)
     header = (*predictions.COLUMNS, *(f"p_{name}" for name in class_names))

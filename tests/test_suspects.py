@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from headstart import backbones, engine, pixels, probe, splits, suspects
+from headstart import backbones, calibration, engine, pixels, probe, splits, suspects
 from headstart.features import extract
 from headstart.splits import IN_EVERY_FIT
-from headstart.suspects import Suspect
+from headstart.suspects import Answers, Suspect
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -215,6 +215,110 @@ def test_agrees_with_cleanlab(seed: int) -> None:
     assert [int(one.path) for one in ranked] == expected.tolist()
     quality = cleanlab.rank.get_label_quality_scores(planted, probabilities, method="self_confidence")
     assert quality[expected].tolist() == pytest.approx([one.p_label for one in ranked])
+
+
+def drawn(n: int, n_classes: int, separation: float, seed: int) -> tuple[Floats, Labels]:
+    """Probabilities that are right as often as they say, and labels: Gaussian classes, Bayes's rule."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(n_classes, size=n).astype(np.int32)
+    logits = separation**0.5 * random.normal(size=(n, n_classes))
+    logits[np.arange(n), labels] += separation
+    return probe.softmax(logits.astype(np.float32)), labels
+
+
+def asked(labels: Labels, probabilities: Floats) -> suspects.Judgement:
+    rows = np.arange(len(labels))
+    names, paths = [f"class {one}" for one in range(probabilities.shape[1])], [str(row) for row in rows]
+    return suspects.judge([Answers("tiny/features", rows, probabilities)], labels, names, paths)
+
+
+@pytest.mark.parametrize(("n_classes", "separation"), [(3, 2.0), (10, 5.0), (100, 6.0)])
+def test_as_many_right_labels_look_wrong_as_expected(n_classes: int, separation: float) -> None:
+    found = [
+        asked(labels, p) for p, labels in (drawn(2000, n_classes, separation, seed) for seed in range(6))
+    ]
+    counts = np.array([len(one.suspects) for one in found])
+    expected = np.array([one.expected.n_expected for one in found])
+    assert counts.mean() > 20
+    assert abs(counts.mean() - expected.mean()) < 0.1 * expected.mean()
+    assert not any(one.is_sign for one in found)
+    right = np.mean(
+        [(p.argmax(1) == y).mean() for p, y in (drawn(2000, n_classes, separation, s) for s in range(6))]
+    )
+    assert np.mean([one.expected.accuracy for one in found]) == pytest.approx(right, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize(("n_classes", "separation"), [(3, 5.0), (10, 5.0), (100, 8.0)])
+def test_as_many_more_as_were_planted(n_classes: int, separation: float, share: float) -> None:
+    probabilities, labels = drawn(4000, n_classes, separation, seed=1)
+    planted, chosen = flipped(labels, int(4000 * share), n_classes, seed=2)
+    got = asked(planted, probabilities)
+    assert got.is_sign or share < 0.05
+    excess = len(got.suspects) - got.expected.n_expected
+    chance = 2 * got.expected.n_expected**0.5
+    assert excess == pytest.approx(len(chosen), abs=0.2 * len(chosen) + chance)
+    # The accuracy that is told is that on right labels.
+    assert got.expected.accuracy == pytest.approx((probabilities.argmax(axis=1) == labels).mean(), abs=0.02)
+
+
+def test_wrong_labels_do_not_move_the_temperature() -> None:
+    probabilities, labels = drawn(4000, 5, 5.0, seed=3)
+    planted, _ = flipped(labels, 400, 5, seed=4)
+    for truth in (0.4, 1.0, 2.0):
+        distorted = calibration.apply(probabilities, 1 / truth)
+        assert suspects.honest_temperature(planted, distorted) == pytest.approx(truth, rel=0.08)
+    assert calibration.temperature(probabilities, planted) > 1.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_digits_as_many_as_expected_and_as_many_more_as_planted(seed: int) -> None:
+    features, labels = digits()
+    honest = asked(labels, judged(features, labels, 0.01, seed))
+    assert not honest.is_sign
+    planted, chosen = flipped(labels, 90, 10, seed)
+    got = asked(planted, judged(features, planted, 0.01, seed))
+    assert got.is_sign
+    assert len(got.suspects) - got.expected.n_expected == pytest.approx(found(got.suspects, chosen), rel=0.2)
+    assert found(got.suspects, chosen) > 60
+
+
+def test_the_best_of_those_who_answered_for_the_most_photos_is_asked() -> None:
+    probabilities, labels = drawn(400, 4, 4.0, seed=5)
+    whole, rows = np.arange(400), np.arange(300, 400)
+    sure = np.eye(4, dtype=np.float32)[labels]
+    worse = Answers("worse/features", whole, calibration.apply(probabilities, 3.0))
+    best, part = Answers("best/features", whole, probabilities), Answers("part/finetune", rows, sure[rows])
+    paths = [str(row) for row in whole]
+    got = suspects.judge([worse, part, best], labels, NAMES[:4], paths)
+    assert got.expected.by == "best/features"
+    assert got.suspects == suspects.rank(labels, probabilities, NAMES[:4], paths)
+    assert got == suspects.judge([worse, part, best], labels, NAMES[:4], paths)
+    assert msgspec.json.decode(msgspec.json.encode(got), type=suspects.Judgement) == got
+
+
+def test_answers_for_a_part_are_those_of_its_photos() -> None:
+    probabilities, labels = drawn(400, 4, 3.0, seed=6)
+    rows = np.arange(1, 400, 2)
+    paths = [str(row) for row in range(400)]
+    got = suspects.judge([Answers("odd", rows, probabilities[rows])], labels, NAMES[:4], paths)
+    assert got.expected.n_images == 200
+    assert got.suspects
+    assert all(int(one.path) % 2 and one.label == NAMES[labels[int(one.path)]] for one in got.suspects)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1])
+def test_of_clothing_as_many_more_as_were_planted(shared_data: Path, share: float) -> None:
+    (train, train_labels), (validation, validation_labels) = clothing(shared_data)
+    features, labels = np.concatenate([train, validation]), np.concatenate([train_labels, validation_labels])
+    planted, chosen = flipped(labels, int(share * len(labels)), 10, seed=1)
+    n, weights = len(train), np.ones(len(labels), np.float32)
+    l2 = probe.fit(train, planted[:n], validation, planted[n:], weights[:n]).l2
+    got = asked(planted, judged(features, planted, l2))
+    n_found = found(got.suspects, chosen)
+    assert got.is_sign == (share > 0)
+    assert abs(len(got.suspects) - got.expected.n_expected - n_found) < 0.25 * n_found + 40
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from headstart.forecast import Forecast
 from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw, Prediction
 from headstart.metrics import Evaluation, PerClass
 from headstart.significance import Comparison, Decision, Interval
-from headstart.suspects import Suspect
+from headstart.suspects import Expectation, Suspect
 from headstart.verdict import Evidence
 
 SCORES = Evaluation(
@@ -122,6 +122,7 @@ WHOLE = replace(
     findings=(LEAK, COPY, COPY),
     n_judged=3409,
     suspects=(Suspect("hat/3.jpg", "hat", "shoe", 0.01, 0.97),) * 41,
+    suspects_expected=Expectation("lite0/features", 3409, 0.861, 17.3, 33),
     learning_curve=CURVE,
     forecast=Forecast({}, 720.0, 0.0, 500.0, actual_seconds=655.0, left_out=("fine-tuning of mobile",)),
 )
@@ -149,7 +150,8 @@ def test_all_there_is_to_say() -> None:
         "comparison took 10 min 55 s, forecast 12 min 0 s, and left out fine-tuning of mobile for lack of "
         "time.",
         "The check of 3,781 photos gave 3 findings (1 leak, 2 duplicate), and 41 of 3,409 labels look wrong "
-        "(suspects.csv): look first at hat/3.jpg, labelled hat and more like shoe.",
+        "(suspects.csv), where to a model that is right on 86%, about 17 of as many right labels would: look "
+        "first at hat/3.jpg, labelled hat and more like shoe.",
         "The weakest class is shirt: 80 of its 100 test photos are found, and 15 are taken for shoe.",
         "One point of accuracy takes about 1,900 more training photos (910 to 5,200), by the learning curve "
         "of the features.",
@@ -236,6 +238,43 @@ def test_labels_that_all_look_right() -> None:
     assert sentences[2] == (
         "The check of 3,781 photos gave 1 finding (1 duplicate), and 0 of 3,409 labels look wrong."
     )
+
+
+@pytest.mark.parametrize(
+    ("n_suspects", "expected", "said"),
+    [
+        (
+            97,
+            Expectation("textile/features", 1600, 0.86, 90.2, 130),
+            "97 of 1,600 labels look wrong, which is no sign that they are: to a model that is right on 86%, "
+            "about 90 of as many right labels would (suspects.csv)",
+        ),
+        (
+            1,
+            Expectation("lite0/features", 1600, 0.991, 0.3, 1),
+            "1 of 1,600 labels looks wrong, which is no sign that they are: to a model that is right on 99%, "
+            "hardly any of as many right labels would (suspects.csv)",
+        ),
+        (
+            2,
+            Expectation("lite0/features", 1600, 0.991, 0.3, 1),
+            "2 of 1,600 labels look wrong (suspects.csv), where to a model that is right on 99%, hardly any "
+            "of as many right labels would: look first at hat/3.jpg, labelled hat and more like shoe",
+        ),
+        (
+            2,
+            None,
+            "2 of 1,600 labels look wrong (suspects.csv): look first at hat/3.jpg, labelled hat and more "
+            "like shoe",
+        ),
+    ],
+)
+def test_labels_that_look_wrong_beside_those_that_would(
+    n_suspects: int, expected: Expectation | None, said: str
+) -> None:
+    suspects = WHOLE.suspects[:1] * n_suspects
+    evidence = replace(ALONE, n_judged=1600, suspects=suspects, suspects_expected=expected)
+    assert verdict.write(evidence)[2] == f"The check of 3,781 photos gave 0 findings, and {said}."
 
 
 def test_without_a_mistake_no_class_is_weakest() -> None:

@@ -249,7 +249,7 @@ def temperature(probabilities: Floats, labels: Integers) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    logits, rows = _logits(probabilities), np.arange(len(labels))
+    logits, rows = logits_of(probabilities), np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
         scaled = logits * math.exp(-log_temperature)
@@ -268,7 +268,13 @@ def apply(probabilities: Floats, temperature: float) -> Floats:
         >>> [[round(float(one), 3) for one in row] for row in apply(np.float32([[0.8, 0.2]]), 2.0)]
         [[0.667, 0.333]]
     """
-    return softmax((_logits(probabilities) / temperature).astype(np.float32))
+    return softmax((logits_of(probabilities) / temperature).astype(np.float32))
+
+
+def logits_of(probabilities: Floats) -> NDArray[np.float64]:
+    """Return float64 (N, C), of which softmax gives the probabilities; the largest of each row is 0."""
+    logits = np.log(np.maximum(probabilities.astype(np.float64), LEAST_NORMAL))
+    return np.asarray(logits - logits.max(axis=1, keepdims=True))
 
 
 def reliability(probabilities: Floats, labels: Integers) -> Reliability:
@@ -445,11 +451,6 @@ def refusal(novelty: Floats, part: float = REFUSED) -> Refusal | None:
     if rank > len(novelty):
         return None
     return Refusal(float(np.sort(novelty)[rank - 1]), part, len(novelty))
-
-
-def _logits(probabilities: Floats) -> NDArray[np.float64]:
-    logits = np.log(np.maximum(probabilities.astype(np.float64), LEAST_NORMAL))
-    return np.asarray(logits - logits.max(axis=1, keepdims=True))
 
 
 def _bin(low: float, high: float, confidence: NDArray[np.float64], correct: Bools) -> Bin:

@@ -11,6 +11,7 @@ from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.settings import TECHNIQUES
 from headstart.significance import Comparison, Decision, Interval, Intervals
+from headstart.suspects import Expectation
 
 Rule = Literal["features", "finetune", "nothing"]
 
@@ -209,6 +210,7 @@ class Results:
         worth: Whether fine-tuning was, for each backbone that was tried with both techniques.
         learning_curve: Of the features of the winner's backbone, on validation.
         n_suspects: Photos of train and validation whose labels look wrong; suspects.csv lists them.
+        suspects_expected: How many of as many right labels would look so.
         verdict: What it all comes to, in sentences.
         winner_fixed_at: When the winner was written down, ISO 8601, UTC; only then was test read.
         n_folds: Validation was by so many folds of train and validation; 0: by the validation part alone.
@@ -235,6 +237,7 @@ class Results:
     seed: int
     seconds: float
     forecast: Forecast
+    suspects_expected: Expectation | None = None
 
     def candidate(self, backbone: str, technique: str) -> Candidate:
         """Return that candidate; raises KeyError where there is none."""

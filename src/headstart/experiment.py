@@ -63,7 +63,7 @@ from headstart.settings import Settings
 from headstart.significance import Comparison, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
-from headstart.suspects import CSV_HEADER, Suspect
+from headstart.suspects import CSV_HEADER, Judgement, Suspect, judge
 from headstart.tracking import Trackers
 from headstart.trial import Trained, Trial
 from headstart.verdict import Evidence, name_of, recommended, worth_finetuning
@@ -169,7 +169,8 @@ def train_and_judge(
     fixed_at = run.select(winner)
     candidates, right = measure(trained, ranking, photos, run, settings)
     best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
-    suspects, curve = best.heads.suspects(), best.heads.learning_curve()
+    judgement, curve = judge_labels(plan, best, settings), best.heads.learning_curve()
+    suspects = judgement.suspects
     records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
     comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
     keep_cheaper(run, trained, candidates, comparisons)
@@ -177,7 +178,7 @@ def train_and_judge(
         illustrate(run, best, photos, suspects, store, progress)
     forecast = plan.with_actual()
     worth = judge_finetuning(candidates, right, photos)
-    evidence = gather(candidates, comparisons, worth, suspects, curve, forecast, photos, settings)
+    evidence = gather(candidates, comparisons, worth, judgement, curve, forecast, photos, settings)
     return Results(
         schema_version=SCHEMA_VERSION,
         dataset=photos.summary,
@@ -188,6 +189,7 @@ def train_and_judge(
         comparisons=comparisons,
         learning_curve=curve,
         n_suspects=len(suspects),
+        suspects_expected=judgement.expected,
         verdict=write_verdict(evidence),
         worth=evidence.worth,
         n_folds=len(photos.turns) if len(photos.turns) > 1 else 0,
@@ -407,6 +409,13 @@ def score(
     )
 
 
+def judge_labels(plan: Plan, best: Trial, settings: Settings) -> Judgement:
+    """Return the labels that look wrong to the best answers out of fold that there are."""
+    asked = plan.trials if "features" in settings.techniques else [best]
+    photos, sources = best.photos, [trial.heads.answers for trial in asked]
+    return judge(sources, photos.labels, best.class_names, photos.paths, settings.seed)
+
+
 def judge_finetuning(
     candidates: tuple[Candidate, ...], right: dict[str, NDArray[np.bool_]], photos: Photos
 ) -> tuple[Worth, ...]:
@@ -423,7 +432,7 @@ def gather(
     candidates: tuple[Candidate, ...],
     comparisons: tuple[Comparison, ...],
     worth: tuple[Worth, ...],
-    suspects: tuple[Suspect, ...],
+    judgement: Judgement,
     curve: LearningCurve,
     forecast: Forecast,
     photos: Photos,
@@ -432,7 +441,6 @@ def gather(
     """Return what the verdict is drawn from."""
     use = recommended(candidates, comparisons)
     accuracy = {name_of(one): one.test.accuracy_interval for one in candidates if one.test}
-    n_train = photos.summary.n_train
     return Evidence(
         candidates=candidates,
         accuracy=accuracy,
@@ -443,8 +451,9 @@ def gather(
         max_error=settings.max_error,
         n_images=photos.summary.n_images,
         findings=photos.findings,
-        n_judged=n_train + photos.summary.n_validation,
-        suspects=suspects,
+        n_judged=judgement.expected.n_images,
+        suspects=judgement.suspects,
+        suspects_expected=judgement.expected,
         learning_curve=curve,
         forecast=forecast,
     )

@@ -15,7 +15,7 @@ from headstart.metrics import Evaluation
 from headstart.probe import Head
 from headstart.progress import Progress, Stopwatch
 from headstart.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
-from headstart.suspects import Suspect
+from headstart.suspects import Answers
 
 VERSION = 3
 """Goes up when other heads, probabilities or learning curves come of the same features."""
@@ -170,9 +170,10 @@ class Heads:
             answers = self.out_of_fold[rows]
         return metrics.evaluate(self._photos.labels[rows], answers, self._class_names)
 
-    def suspects(self) -> tuple[Suspect, ...]:
-        """Return the photos whose labels look wrong, the worst first."""
-        return suspects.rank(self._photos.labels, self.out_of_fold, self._class_names, self._photos.paths)
+    @property
+    def answers(self) -> Answers:
+        """What is asked whether labels look wrong: the judged photos' answers out of fold."""
+        return Answers(f"{self._name}/features", self.judged, self.out_of_fold[self.judged])
 
     def learning_curve(self) -> LearningCurve:
         """Return how accuracy on the validation photos grew with the training photos."""

@@ -14,7 +14,7 @@ from headstart.forecast import Forecast, in_words
 from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.significance import Comparison, Decision, Interval, prefer
-from headstart.suspects import Suspect
+from headstart.suspects import Expectation, Suspect
 
 LARGE = 1000
 """Photos of a class from which on the rule of thumb's data is large. The rule names no number; this is what
@@ -44,6 +44,7 @@ class Evidence:
         findings: Of the audit, gravest first.
         n_judged: Labels that a probe was asked about.
         suspects: Those that look wrong, the worst first.
+        suspects_expected: How many would, were all labels right; None where that was not asked.
         learning_curve: Of the features of a backbone; None where there is none.
         forecast: What the run was said to cost, and what it cost.
     """
@@ -61,6 +62,7 @@ class Evidence:
     suspects: tuple[Suspect, ...]
     learning_curve: LearningCurve | None
     forecast: Forecast
+    suspects_expected: Expectation | None = None
 
 
 def name_of(candidate: Candidate) -> str:
@@ -271,20 +273,31 @@ def _cost(use: Candidate, forecast: Forecast) -> str:
 
 def _data(evidence: Evidence) -> str:
     """Say what the audit found, and how many labels look wrong."""
-    n_findings, n_suspects = len(evidence.findings), len(evidence.suspects)
+    n_findings = len(evidence.findings)
     kinds = Counter(one.kind.replace("_", " ") for one in evidence.findings)
     counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
     text = f"The check of {evidence.n_images:,} photos gave {n_findings:,} finding{'s' * (n_findings != 1)}"
     text += f" ({counted})" if counted else ""
-    if evidence.n_judged:
-        text += f", and {n_suspects:,} of {evidence.n_judged:,} labels look wrong"
-    if not evidence.n_judged or not n_suspects:
-        return f"{text}."
-    first = evidence.suspects[0]
-    return (
-        f"{text} (suspects.csv): look first at {first.path}, labelled {first.label} and more like "
-        f"{first.suggested}."
+    return f"{text}, and {_labels(evidence)}." if evidence.n_judged else f"{text}."
+
+
+def _labels(evidence: Evidence) -> str:
+    """Say how many labels look wrong, and whether that is more than of right ones."""
+    suspects, expected = evidence.suspects, evidence.suspects_expected
+    text = (
+        f"{len(suspects):,} of {evidence.n_judged:,} labels {'looks' if len(suspects) == 1 else 'look'} wrong"
     )
+    if not suspects:
+        return text
+    first = suspects[0]
+    look = f"look first at {first.path}, labelled {first.label} and more like {first.suggested}"
+    if expected is None:
+        return f"{text} (suspects.csv): {look}"
+    about = f"about {_rounded(round(expected.n_expected))}" if expected.n_expected >= 0.5 else "hardly any"
+    honest = f"to a model that is right on {expected.accuracy:.0%}, {about} of as many right labels would"
+    if len(suspects) > expected.n_most:
+        return f"{text} (suspects.csv), where {honest}: {look}"
+    return f"{text}, which is no sign that they are: {honest} (suspects.csv)"
 
 
 def _weakest(test: Evaluation) -> str:
