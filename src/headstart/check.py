@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from headstart.features import Extractor
 from headstart.findings import KINDS, Finding
 from headstart.groups import linked, members, merged, numbered
 from headstart.progress import Progress
-from headstart.settings import FITS
+from headstart.settings import FITS, Reading
 from headstart.splits import PARTS
 from headstart.store import Store
 
@@ -52,9 +53,7 @@ class Report:
     findings: tuple[Finding, ...]
 
 
-def look(
-    data: str, *, exclude: Sequence[str] = (), group_by: str | None = None, progress: Progress | None = None
-) -> Audit:
+def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Reading]) -> Audit:
     """Audit photos thoroughly, and look for photos that are alike in features from an earlier run.
 
     Those are sought here alone, and not in `audit`, by which `compare` divides the photos: a split must not
@@ -62,9 +61,8 @@ def look(
 
     Args:
         data: Folder of photos, a CSV or TSV file, or sample:NAME.
-        exclude: Classes to leave out.
-        group_by: See `headstart.listing.load`.
         progress: Where to tell how far it is.
+        reading: How the photos are listed, as for `headstart.listing.load`.
 
     Raises:
         DataError: The photos are not there, or not listed as they should be.
@@ -72,7 +70,7 @@ def look(
     """
     progress = progress or Progress()
     source = samples.resolve(data, progress).expanduser()
-    listed = listing.load(source, exclude=exclude, group_by=group_by)
+    listed = listing.load(source, **reading)
     with Store(progress) as store:
         return _with_lookalikes(audit(listed, store=store, progress=progress), store)
 

@@ -14,7 +14,7 @@ import click
 
 from headstart import __version__
 from headstart.errors import HeadstartError, NoSuchData, SettingsError
-from headstart.settings import TECHNIQUES, Settings, from_toml
+from headstart.settings import TECHNIQUES, Reading, Settings, from_toml
 
 if TYPE_CHECKING:
     from headstart.classifier import Prediction
@@ -30,7 +30,8 @@ VALUES = {
     **dict.fromkeys(("validation", "test", "max_error", "coverage"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
-    **{"learning_rate": "RATE", "group_by": "REGEX"},
+    **{"learning_rate": "RATE", "group_by": "REGEX", "images": "FOLDER"},
+    **dict.fromkeys(("path_column", "label_column", "split_column"), "COLUMN"),
 }
 """What stands for an option's value in the help; a choice shows its choices."""
 
@@ -42,6 +43,10 @@ HEADINGS = {
         "class_weight",
         "exclude",
         "group_by",
+        "path_column",
+        "label_column",
+        "split_column",
+        "images",
         "check",
         "validation",
         "folds",
@@ -141,6 +146,13 @@ def _click_type(known: "dataclasses.Field[Any]") -> Any:
     return kinds.get(known.type, str)
 
 
+def reading_options(command: Command) -> Command:
+    """Add an option for each way in which photos are listed."""
+    for name in reversed(Reading.__annotations__):
+        command = _option(name)(command)
+    return command
+
+
 class Grouped(click.Command):
     """A command whose help lists its options under `HEADINGS`."""
 
@@ -224,7 +236,7 @@ def compare(
     """Compare backbones, with both techniques, on the photos in DATA.
 
     DATA is a folder with one sub-folder per class (or train, validation and test folders of those),
-    a CSV or TSV file with the columns path, label and optionally split, or sample:textile.
+    a CSV or TSV file with a column of paths, one of labels and optionally one of parts, or sample:textile.
 
     The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
     goes on from there, trains the backbone's last layers too, and takes minutes.
@@ -234,8 +246,7 @@ def compare(
 
 @main.command(name="check", short_help="Say what is amiss with photos, before anything is trained.")
 @click.argument("data")
-@_option("group_by")
-@_option("exclude")
+@reading_options
 @click.option(
     "--fix",
     type=click.Choice(("list", "quarantine", "group")),
@@ -248,13 +259,12 @@ def compare(
 @quiet
 def check_photos(
     data: str,
-    group_by: str | None,
-    exclude: tuple[str, ...] | None,
     fix: str | None,
     out: Path | None,
     is_strict: bool,
     is_json: bool,
     is_quiet: bool,
+    **reading: Any,
 ) -> None:
     """Look for what is amiss with the photos in DATA, which is that of `headstart compare`.
 
@@ -272,7 +282,7 @@ def check_photos(
     from headstart.records import to_json
 
     progress = _progress(is_quiet)
-    found = check.look(data, exclude=exclude or (), group_by=group_by, progress=progress)
+    found = check.look(data, progress=progress, **_given(reading))
     told = check.report(data, found)
     click.echo(to_json(told).decode() if is_json else check.render(told), nl=False)
     if fix and out:
@@ -317,7 +327,7 @@ def train(
 
 
 def _settings(data: str | None, config: Path | None, options: dict[str, Any]) -> Settings:
-    given = {name: value for name, value in options.items() if value is not None}
+    given = _given(options)
     if data is not None:
         given["data"] = data
     if config is not None:
@@ -328,6 +338,10 @@ def _settings(data: str | None, config: Path | None, options: dict[str, Any]) ->
         return Settings(**given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _run(
@@ -399,9 +413,10 @@ def _json_line(prediction: "Prediction") -> str:
 @main.command(short_help="Measure a trained model on labelled photos.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data")
+@reading_options
 @as_json
 @quiet
-def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool) -> None:
+def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool, **reading: Any) -> None:
     """Measure the model of RUN on all the labelled photos in DATA; classes are matched by name.
 
     Photos that it was trained on flatter it: name others.
@@ -409,7 +424,7 @@ def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool) -> None:
     from headstart import experiment, leaderboard
     from headstart.records import to_json
 
-    scores = experiment.evaluate(run, data, _progress(is_quiet))
+    scores = experiment.evaluate(run, data, _progress(is_quiet), **_given(reading))
     click.echo(to_json(scores).decode() if is_json else leaderboard.render_scores(scores), nl=False)
 
 

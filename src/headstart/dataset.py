@@ -1,10 +1,8 @@
 """Photos and their labels, however they were listed."""
 
-import csv
 import difflib
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,9 +17,6 @@ PART_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Names of folders, and words in a split column, that stand for a part; in any case."""
-
-Row = tuple[int, str, str, str, str | None]
-"""Of a table: line number, path, label, part, and the key if there is a column for it."""
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -53,6 +48,7 @@ class Dataset:
         ignored: Hidden files, leftovers and non-pictures, in natural order.
         empty_classes: Class folders that hold no picture; they are not in `class_names`.
         group_keys: N texts, those that are equal and not empty belong together; or none at all.
+        layout: How the source was read, as in "5 class folders"; or nothing.
     """
 
     root: Path
@@ -63,6 +59,7 @@ class Dataset:
     ignored: tuple[SetAside, ...] = ()
     empty_classes: tuple[str, ...] = ()
     group_keys: tuple[str, ...] = ()
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,6 +88,7 @@ class Listing:
     photos: list[tuple[str, str, str]] = field(default_factory=list)
     ignored: list[SetAside] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    layout: str = ""
 
     def set_aside(self, path: str, reason: str) -> None:
         """Say that a file or folder takes no part, and why."""
@@ -152,6 +150,7 @@ def assemble(source: Path, listing: Listing, names: set[str], exclude: Sequence[
         ignored=tuple(sorted(listing.ignored, key=lambda item: natural_order(item.path))),
         empty_classes=tuple(sorted(names - used, key=natural_order)),
         group_keys=tuple(listing.keys[path] for path, _, _ in photos if listing.keys),
+        layout=listing.layout,
     )
 
 
@@ -177,106 +176,3 @@ def _refuse_few_classes(
     elif not source.is_dir():
         fix = "Add rows with photos of another class: with one there is nothing to tell apart."
     raise TooFewClasses(f"Only one class in '{source}'{without}: '{class_names[0]}'.", fix)
-
-
-def from_table(source: Path, exclude: Sequence[str], group_by: str | None) -> Dataset:
-    """Return the photos that a CSV or TSV file names; see `headstart.listing.load`."""
-    listing = Listing(Path(os.path.abspath(source)).parent)
-    rows = list(_rows(source, group_by))
-    names = without_excluded({name for _, _, name, *_ in rows}, exclude)
-    seen: dict[str, tuple[int, str, str, str | None]] = {}
-    for number, path, name, part, key in rows:
-        if name not in names:
-            continue
-        path = _relative(listing.root, path)
-        first = seen.setdefault(path, (number, name, part, key))
-        if first[1:] != (name, part, key):
-            raise DataError(
-                f"'{source}' gives {path} twice: in line {first[0]} as {_said(first[1:])}, "
-                f"in line {number} as {_said((name, part, key))}.",
-                "Keep one of the two lines.",
-            )
-    _refuse_missing(source, listing.root, seen)
-    listing.photos = [(path, name, part) for path, (_, name, part, _) in seen.items()]
-    listing.keys = {path: key for path, (*_, key) in seen.items() if key is not None}
-    return assemble(source, listing, names, exclude)
-
-
-def _said(row: tuple[str, str, str | None]) -> str:
-    return " in ".join(f"'{value}'" for value in row if value)
-
-
-def _relative(root: Path, path: str) -> str:
-    """Return a path relative to `root` where it lies below; so each file has one spelling."""
-    full = os.path.normpath(root / path)
-    inside = os.path.join(root, "")
-    relative = full.removeprefix(inside) if full.startswith(inside) or os.path.isabs(path) else None
-    return Path(relative or os.path.relpath(full, root)).as_posix()
-
-
-def _refuse_missing(source: Path, root: Path, seen: dict[str, tuple[int, str, str, str | None]]) -> None:
-    missing = [path for path in seen if not os.path.isfile(root / path)]
-    if missing:
-        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise DataError(
-            f"'{source}' names files that are not there: {missing[0]} (line {seen[missing[0]][0]}){more}.",
-            f"Paths are taken from the folder of the table, '{root}': mend them, or remove these lines.",
-        )
-
-
-def _rows(source: Path, group_by: str | None) -> Iterator[Row]:
-    """Yield each row of a table; its key is None when no column has the name `group_by`."""
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            table = csv.reader(stream, delimiter=_delimiter(first))
-            columns = _columns(source, next(table, []), group_by)
-            parsed = [_row(source, table.line_num, row, columns) for row in table if any(map(str.strip, row))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"'{source}' cannot be read: {error}.", "Save it as CSV in UTF-8.") from error
-    parts = [part for _, _, _, part, _ in parsed]
-    if columns[2] is not None and not all(parts):
-        empty = parsed[parts.index("")][0]
-        if any(parts):
-            raise DataError(
-                f"'{source}' has no split in line {empty}.",
-                "Write train, validation or test in each line, or leave the column out.",
-            )
-    yield from parsed
-
-
-def _delimiter(header: str) -> str:
-    return next((mark for mark in ("\t", ",", ";") if mark in header), ",")
-
-
-def _columns(source: Path, header: Sequence[str], group_by: str | None) -> list[int | None]:
-    """Return where path, label, split and the keys stand; the last two may be missing."""
-    names = [name.strip().casefold() for name in header]
-    missing = [name for name in ("path", "label") if name not in names]
-    if missing:
-        twice = "s" * (len(missing) > 1)
-        raise DataError(
-            f"'{source}' has no column{twice} {' and '.join(missing)}: its first line is "
-            f"'{','.join(header)}'.",
-            "Make the first line path,label or path,label,split.",
-        )
-    wanted = ("path", "label", "split", (group_by or "").strip().casefold())
-    return [names.index(name) if name and name in names else None for name in wanted]
-
-
-def _row(source: Path, number: int, row: Sequence[str], columns: Sequence[int | None]) -> Row:
-    path, name, word, key = (
-        row[column].strip() if column is not None and column < len(row) else "" for column in columns
-    )
-    for column, value in (("path", path), ("label", name)):
-        if not value:
-            raise DataError(
-                f"'{source}' has no {column} in line {number}.", "Fill it in, or remove the line."
-            )
-    part = PART_WORDS.get(word.casefold(), "")
-    if word and not part:
-        raise DataError(
-            f"'{source}' has the split '{word}' in line {number}.", "Write train, validation or test."
-        )
-    return number, path, name, part, None if columns[3] is None else key

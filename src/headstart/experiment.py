@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.plan import Plan
 from headstart.progress import Progress
-from headstart.settings import Settings
+from headstart.settings import Reading, Settings
 from headstart.significance import Comparison, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
@@ -255,7 +256,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         DataError: No photos, too few classes, or a class too small to split.
     """
     source = samples.resolve(settings.data, progress)
-    listed = listing.load(source, exclude=settings.exclude, group_by=settings.group_by)
+    listed = listing.load(source, **settings.reading)
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
     records.write_csv(
         run.folder / "quarantine.csv",
@@ -512,13 +513,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    folder: Path, data: str, progress: Progress | None = None, **reading: Unpack[Reading]
+) -> Evaluation:
     """Measure the model of a run on all readable photos of other data; its parts are not told apart.
 
     Args:
         folder: A finished run folder.
         data: Labelled photos, as for `compare`; classes are matched by name, not by position.
         progress: Where to tell how far it is.
+        reading: How the data is listed, as for `headstart.listing.load`.
 
     Raises:
         DataError: The data has a class that the model does not know.
@@ -526,7 +530,7 @@ def evaluate(folder: Path, data: str, progress: Progress | None = None) -> Evalu
     """
     progress = progress or Progress()
     model = classifier.load_run(folder)
-    listed = listing.load(samples.resolve(data, progress))
+    listed = listing.load(samples.resolve(data, progress), **reading)
     with Store(progress) as store:
         usable = audits.audit(listed, store=store, progress=progress, is_thorough=False).dataset
     labels = matched_labels(usable, model.class_names)

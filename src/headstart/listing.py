@@ -7,25 +7,43 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headstart.dataset import LAYOUT_ADVICE, Dataset, Listing, from_table, natural_order
+from headstart.columns import Wish
+from headstart.dataset import LAYOUT_ADVICE, Dataset, Listing, natural_order
 from headstart.errors import DataError, NoSuchData, SettingsError
 from headstart.folders import from_folder, pictures_under
+from headstart.sheet import SUFFIXES
+from headstart.tables import from_table
 
 
-def load(source: Path, *, exclude: Sequence[str] = (), group_by: str | None = None) -> Dataset:
+def load(
+    source: Path,
+    *,
+    exclude: Sequence[str] = (),
+    group_by: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    images: str | Path | None = None,
+) -> Dataset:
     """List the photos of a folder, or of a CSV or TSV file.
 
     A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
     pre-split when all its folders are parts (see `PART_WORDS`) and one of them is for training; class
-    folders are then inside the parts. A table has the columns path, label and, if the photos are divided
-    already, split; paths are absolute or relative to the table's folder.
+    folders are then inside the parts. A table has a column of paths, one of labels and, if the photos are
+    divided already, one of parts. They are told by the usual names, else by what they hold; where that is
+    not certain it is an error. Paths are absolute or relative to the table's folder or `images`; a file
+    may also have an extension that the table leaves out, or be in a folder inside if only one fits.
 
     Args:
-        source: Folder of class folders or of parts, or a .csv or .tsv file.
+        source: Folder of class folders or of parts, or a table: a file with one of `SUFFIXES`.
         exclude: Classes to leave out entirely.
         group_by: What belongs together: the name of a column of the table, or a regular expression that is
             looked for in each path; its first group, or else the whole match, is the key. A photo with an
             empty key, or without a match, belongs to no other.
+        path_column: The table's column of paths.
+        label_column: The table's column of labels.
+        split_column: The table's column of parts, or "none" for no such column.
+        images: Folder of the table's photos, where they are not in its own.
 
     Returns:
         Dataset in natural order, whatever order the file system lists files in. No file is modified.
@@ -42,12 +60,14 @@ def load(source: Path, *, exclude: Sequence[str] = (), group_by: str | None = No
         return _grouped(from_folder(source, exclude), group_by)
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
-    if source.suffix.casefold() not in (".csv", ".tsv"):
+    if source.suffix.casefold() not in SUFFIXES:
         raise NoSuchData(
             f"'{source}' is neither a folder nor a CSV or TSV file.",
             "If it is an archive, unpack it and name the folder that comes out.",
         )
-    return _grouped(from_table(source, exclude, group_by), group_by)
+    wish = Wish(path_column, label_column, split_column, group_by)
+    folder = None if images is None else Path(images).expanduser()
+    return _grouped(from_table(source, exclude, wish, folder), group_by)
 
 
 def pictures(sources: Iterable[Path]) -> Iterator[Path]:

@@ -263,7 +263,7 @@ def check_photos(then: Side, settings: Settings, store_path: Path, progress: Pro
             f"The photos of {then.folder} are not where they were: no folder or file '{source}'.",
             "Name where they are now: --data PHOTOS.",
         )
-    listed = listing.load(source, exclude=settings.exclude, group_by=settings.group_by)
+    listed = listing.load(source, **settings.reading)
     with Store(progress, store_path) as store:
         audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
     strays = changes(then.split, audited)

@@ -122,6 +122,9 @@ def resolve(settings: Settings) -> Settings:
         data = Path(settings.data).expanduser().resolve()
         settings = dataclasses.replace(settings, data=str(data))
         name = data.stem if data.is_file() else data.name
+    if settings.images:
+        images = Path(settings.images).expanduser().resolve()
+        settings = dataclasses.replace(settings, images=str(images))
     if settings.weights_dir:
         weights = Path(settings.weights_dir).expanduser().resolve()
         settings = dataclasses.replace(settings, weights_dir=str(weights))

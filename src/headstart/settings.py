@@ -5,7 +5,7 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -26,6 +26,17 @@ DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?")
 def option(default: Any, help: str, **metadata: Any) -> Any:
     """Return a dataclass field with what the command line needs to know of it."""
     return field(default=default, metadata={"help": help, **metadata})
+
+
+class Reading(TypedDict, total=False):
+    """How photos are listed: arguments of `headstart.listing.load`, and fields of `Settings`."""
+
+    exclude: tuple[str, ...]
+    group_by: str | None
+    path_column: str | None
+    label_column: str | None
+    split_column: str | None
+    images: str | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,18 @@ class Settings:
         "Photos to keep in one part: those whose paths have the same text where this regular expression "
         "(or its first group) matches, or the same value in this column of a table.",
     )
+    path_column: str | None = option(
+        None, "Column of a table that names the photos' files.", shown_default="told by its name or content"
+    )
+    label_column: str | None = option(
+        None, "Column of a table that holds the labels.", shown_default="told by its name or content"
+    )
+    split_column: str | None = option(
+        None,
+        "Column of a table that holds the parts; none: the photos are divided anew.",
+        shown_default="told by its name or content",
+    )
+    images: str | None = option(None, "Folder of a table's photos, where they are not in its own.")
     check: bool = option(True, "Look for near-duplicates, shortcuts and odd sizes first, too.")
     max_error: float = option(
         0.01, "Part of the answers that may be wrong; below the confidence for it, abstain.", part=True
@@ -127,6 +150,18 @@ class Settings:
     def weights_folder(self) -> Path | None:
         """The folder of weight files, None where none was named."""
         return Path(self.weights_dir).expanduser() if self.weights_dir else None
+
+    @property
+    def reading(self) -> Reading:
+        """How photos are listed, for `headstart.listing.load`."""
+        return {
+            "exclude": self.exclude,
+            "group_by": self.group_by,
+            "path_column": self.path_column,
+            "label_column": self.label_column,
+            "split_column": self.split_column,
+            "images": self.images,
+        }
 
     @property
     def budget_seconds(self) -> float | None:
