@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headstart.experiment import versions
+from headstart import versions
 from headstart.pixels import core_count
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,7 +31,7 @@ def keep(name: str, figures: dict[str, Any]) -> None:
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "cores": core_count(),
-        "versions": versions(),
+        "versions": versions.here(),
     }
     (RESULTS / f"{name}.json").write_text(json.dumps({"measured_on": about, **figures}, indent=2) + "\n")
     print(json.dumps(figures, indent=2))

@@ -115,15 +115,20 @@ def made_photos(size_px: int, count: int = 4) -> np.ndarray:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Class folders `red` and `green` of 20 noisy 40 x 30 pixel JPEGs each, told apart by their colour."""
+    write_photos(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def write_photos(root: Path) -> None:
+    """Write the photos of the fixture `photos`."""
     random = np.random.default_rng(0)
     for channel, name in enumerate(("red", "green")):
-        folder = tmp_path / "photos" / name
+        folder = root / name
         folder.mkdir(parents=True)
         for number in range(20):
             image = random.integers(0, 90, (30, 40, 3), dtype=np.uint8)
             image[..., channel] += 140
             Image.fromarray(image).save(folder / f"{name}_{number:02}.jpg", quality=95)
-    return tmp_path / "photos"
 
 
 def write_mixed_photos(folder: Path) -> None:

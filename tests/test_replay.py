@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from conftest import Finished, audited, write_mixed_photos
 
 import headstart
-from headstart import experiment, features, listing, splits
+from headstart import features, listing, splits, versions
 from headstart.cli import main
 from headstart.engine import Engine
 from headstart.errors import HeadstartError
@@ -425,7 +425,7 @@ def test_other_versions_are_told_first_and_give_room_for_rounding(run: Path, tmp
 
     told = Told()
     found = replay(edited(run, change), out=tmp_path / "again", progress=told)
-    numpy = experiment.versions()["numpy"]
+    numpy = versions.here()["numpy"]
     assert found.versions == (VersionDifference("numpy", "1.0", numpy),)
     assert told.remarks[0] == f"Not as it was: numpy, 1.0 then, {numpy} now. Figures may differ by rounding."
     assert found.agrees

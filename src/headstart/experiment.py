@@ -1,12 +1,8 @@
 """The whole flow, from a folder of photos to a finished run folder."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
-import platform
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +12,6 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-import headstart
 from headstart import audit as audits
 from headstart import (
     backbones,
@@ -32,11 +27,11 @@ from headstart import (
     samples,
     splits,
     tracking,
+    versions,
     weights,
 )
 from headstart import calibration as calibrations
 from headstart import run as runs
-from headstart.audit import Audit
 from headstart.backbones.table import Backbone
 from headstart.comparison import (
     SCHEMA_VERSION,
@@ -76,11 +71,6 @@ SMALL = 1000
 CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3
 """Photos that the kept model is asked about again, and how far its probabilities may be off."""
-
-PACKAGES = (
-    *("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "scipy", "scikit-learn"),
-    *("opencv-python-headless", "pillow", "simplejpeg"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +185,7 @@ def train_and_judge(
         worth=evidence.worth,
         n_folds=len(photos.turns) if len(photos.turns) > 1 else 0,
         settings=runs.config(settings),
-        versions=versions(),
+        versions=versions.here(),
         data_sha256=fingerprint(photos.parts),
         weights_sha256={row.name: weights.fingerprint(row, settings.weights_folder) for row in rows},
         seed=settings.seed,
@@ -259,7 +249,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     listed = listing.load(source, **settings.reading)
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
     records.write_csv(
-        run.folder / "quarantine.csv",
+        run.folder / runs.QUARANTINE,
         ("path", "reason"),
         [(one.path, one.reason) for one in audited.quarantine],
     )
@@ -275,7 +265,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         test=settings.test,
         has_validation=not n_folds,
     )
-    write_split(run, audited, split)
+    splits.write_csv(run.folder / runs.SPLIT, audited, split)
     is_balanced = _is_balanced(settings.class_weight, usable.labels[split.indices("train")])
     parts = {name: splits.take_part(audited, split, name, is_balanced=is_balanced) for name in splits.PARTS}
     summary = DatasetSummary(
@@ -298,15 +288,6 @@ def folds_of(settings: Settings, usable: Dataset) -> int:
         return settings.folds
     is_small = len(usable.paths) < SMALL and "validation" not in usable.given_parts
     return splits.N_FOLDS if is_small else 0
-
-
-def write_split(run: runs.Run, audited: Audit, split: splits.Split) -> None:
-    """Write split.csv; what an interrupted run had trained on another split is dropped."""
-    path = run.folder / "split.csv"
-    before = path.read_bytes() if path.is_file() else b""
-    splits.write_csv(path, audited, split)
-    if path.read_bytes() != before:
-        shutil.rmtree(run.work, ignore_errors=True)
 
 
 def remarks(findings: Sequence[FindingSummary]) -> list[str]:
@@ -501,16 +482,6 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         for digest, label, path in zip(part.digests, part.labels.tolist(), part.paths, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the processor and the versions of Python and of the packages: what decides the numbers."""
-    found = {"headstart": headstart.__version__, "python": platform.python_version()}
-    found["processor"] = engine.processor()
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
 
 
 def evaluate(

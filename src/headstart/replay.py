@@ -22,6 +22,7 @@ from headstart import (
     predictions,
     samples,
     splits,
+    versions,
     weights,
 )
 from headstart import run as runs
@@ -242,7 +243,7 @@ def _settings(folder: Path, out: Path | None, data: str | None, weights_dir: Pat
 
 def version_differences(before: Results) -> tuple[VersionDifference, ...]:
     """Return what differs of what numbers depend on, between a run and this installation."""
-    then, now = before.versions, experiment.versions()
+    then, now = before.versions, versions.here()
     return tuple(
         VersionDifference(name, then.get(name, ""), now.get(name, ""))
         for name in dict.fromkeys([*then, *now])

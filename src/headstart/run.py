@@ -29,7 +29,8 @@ CONFIG, RESULTS, SELECTION, MODEL, CHEAPER, WORK, LOCK = (
     ".lock",
 )
 
-LEFT_BY_A_FAILURE = ("quarantine.csv", "split.csv")
+QUARANTINE, SPLIT = "quarantine.csv", "split.csv"
+LEFT_BY_A_FAILURE = (QUARANTINE, SPLIT)
 ANOTHER = "Name another folder: --out RUN."
 WITHOUT_EFFECT = ("weights_dir",)
 """Settings that do not change the result: a weight file's checksum is the same in any folder."""

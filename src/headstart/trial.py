@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ from headstart import (
     novelty,
     pixels,
     records,
+    versions,
 )
 from headstart import calibration as calibrations
 from headstart.augmentation import Effect
@@ -30,6 +34,7 @@ from headstart.calibration import Calibration
 from headstart.classifier import Classifier, ClassifierRecord
 from headstart.comparison import Candidate, Repeat, Training
 from headstart.engine import Engine
+from headstart.errors import RunError
 from headstart.features import Extractor
 from headstart.finetune import Epoch, FineTuned, Recipe, Tuner, Watch, unwatched
 from headstart.forecast import Costs, Work
@@ -66,6 +71,28 @@ class Trained:
     folder: Path
     answer: Callable[[Part], Floats]
     repeats: tuple[Callable[[Part], Floats], ...] = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a fine-tuned candidate came from, beside the settings of the run.
+
+    An interrupted run goes on with it only where all of this is as before.
+
+    Attributes:
+        photos: The SHA-256 of what is learnt from and how it is divided: paths, labels, digests, groups,
+            weights and turns.
+        backbone: `engine.backbone_key`.
+        seed: Of its training.
+        epochs: How many passes it could take.
+        versions: `versions.here`.
+    """
+
+    photos: str
+    backbone: str
+    seed: int
+    epochs: int
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,13 +294,18 @@ class Trial:
     def finetuned(self, epochs: int, watch: Watch = unwatched) -> Trained:
         """Fine-tune from the probe, and score on validation what will be handed over; so with each seed.
 
-        A candidate that an interrupted run of the same settings had finished is taken as it is.
+        A candidate that an interrupted run of the same settings had finished is taken as it is, where its
+        `Origin` is the same.
         """
         seeds = range(self.settings.seed, self.settings.seed + self.settings.seeds)
         names = [f"finetune-{seed}" if seed != self.settings.seed else "finetune" for seed in seeds]
         for seed, name in zip(seeds, names, strict=True):
-            if not self._candidate_file(name).is_file():
+            photos = photos_sha256(self.photos, self.turns, self.class_names)
+            origin = Origin(photos, self._key, seed, epochs, versions.here())
+            if not self._is_kept(name, origin):
+                self._origin_file(name).unlink(missing_ok=True)
                 self._finetune(name, seed, epochs, watch if name == "finetune" else _of_seed(watch, seed))
+                records.write_json(self._origin_file(name), origin)
         candidates = [records.read_json(self._candidate_file(name), Candidate) for name in names]
         answers = [self._answer_of(name) for name in names]
         repeats = [
@@ -281,6 +313,17 @@ class Trial:
         ]
         first = dataclasses.replace(candidates[0], repeats=tuple(repeats) if len(repeats) > 1 else ())
         return Trained(first, self._folder("finetune"), answers[0], tuple(answers[1:]))
+
+    def _is_kept(self, name: str, origin: Origin) -> bool:
+        """Say whether a candidate of this origin lies in the work folder, whole."""
+        try:
+            if records.read_json(self._origin_file(name), Origin) != origin:
+                return False
+            classifier.load(self._folder(name))
+            records.read_json(self._candidate_file(name), Candidate)
+        except (RunError, FileNotFoundError):
+            return False
+        return True
 
     def _answer_of(self, name: str) -> Callable[[Part], Floats]:
         model = classifier.load(self._folder(name))
@@ -440,6 +483,10 @@ class Trial:
     def _candidate_file(self, name: str) -> Path:
         return self._work / f"{self.row.name}-{name}.json"
 
+    def _origin_file(self, name: str) -> Path:
+        """Return the file that is written last of a candidate."""
+        return self._work / f"{self.row.name}-{name}.origin.json"
+
     def _record(self, technique: str, calibration: Calibration) -> ClassifierRecord:
         return ClassifierRecord(
             schema_version=classifier.SCHEMA_VERSION,
@@ -464,6 +511,7 @@ class Trial:
     ) -> Candidate:
         """Save a candidate's classifier and what is known of it in the work folder."""
         folder, technique = self._folder(name), name.partition("-")[0]
+        shutil.rmtree(folder, ignore_errors=True)
         Classifier(self._record(technique, calibration), whole).save(folder)
         n_head = (self.row.feature_size + 1) * len(self.class_names)
         candidate = Candidate(
@@ -480,6 +528,16 @@ class Trial:
         )
         records.write_json(self._candidate_file(name), candidate)
         return candidate
+
+
+def photos_sha256(photos: Part, turns: Sequence[Turn], class_names: tuple[str, ...]) -> str:
+    """Return the SHA-256 of all that a training depends on of the photos, in hexadecimal."""
+    told = hashlib.sha256(repr((class_names, photos.paths, photos.digests)).encode())
+    of_turns = [rows for turn in turns for rows in (turn.train, turn.validation)]
+    arrays: list[NDArray[Any]] = [photos.labels, photos.groups, photos.sample_weights, *of_turns]
+    for numbers in arrays:
+        told.update(f"{numbers.dtype} {numbers.shape}".encode() + numbers.tobytes())
+    return told.hexdigest()
 
 
 def _of_seed(watch: Watch, seed: int) -> Watch:
