@@ -15,14 +15,14 @@ from PIL import Image
 
 from headstart.audit import Audit, audit
 from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
-from headstart.comparison import Measured, measured
+from headstart.comparison import Baseline, Candidate, Measured, Recommendation, measured
 from headstart.dataset import Dataset
 from headstart.errors import HeadstartError
 from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw
 from headstart.learning_curve import Prediction as LearningCurvePrediction
 from headstart.metrics import Evaluation
 from headstart.progress import Progress
-from headstart.significance import Interval, Intervals
+from headstart.significance import Comparison, Interval, Intervals
 from headstart.store import Store
 from headstart.wheels import cache_dir
 
@@ -96,13 +96,31 @@ def made_measured(scores: Evaluation) -> Measured:
 
     return measured(
         scores,
-        Intervals(around(scores.accuracy), around(scores.macro_f1), around(scores.log_loss), ()),
+        Intervals(
+            around(scores.accuracy),
+            around(scores.balanced_accuracy),
+            around(scores.macro_f1),
+            around(scores.log_loss),
+            (),
+        ),
         reliability=Reliability((), 0.02),
         selection=None,
         risk_curve=(),
         sets=SetQuality(scores.n_images, 0.95, Interval(0.93, 0.97, 0.95), 1.1, 0.9),
         without_leaks=None,
     )
+
+
+def made_recommendation(chosen: Candidate) -> Recommendation:
+    """A recommendation of the best on validation, without alternatives."""
+    return Recommendation(chosen.backbone, chosen.technique, chosen.name, 0.01, 0.95, "It was best.", ())
+
+
+def made_baseline(chosen: Candidate, accuracy: float = 0.5) -> Baseline:
+    """What always saying the commonest class gets, which the candidate is clearly better than."""
+    ahead = Interval(0.3, 0.5, 0.95)
+    compared = Comparison(chosen.name, "always", 400, 0.4, ahead, 180, 20, 1e-9, 1e-9, "better")
+    return Baseline("hat", 0.55, accuracy, Interval(accuracy - 0.05, accuracy + 0.05, 0.95), compared)
 
 
 def made_photos(size_px: int, count: int = 4) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""The winner is the best on validation, by a rule that rounding cannot turn."""
+"""The first is the best on validation, by a rule that rounding cannot turn."""
 
 from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import CALIBRATION, CURVE, made_measured
+from conftest import CALIBRATION, CURVE, made_baseline, made_measured, made_recommendation
 
 from headstart import records
-from headstart.comparison import Candidate, DatasetSummary, Measured, Results, Training, Winner, rank
+from headstart.comparison import Candidate, DatasetSummary, Measured, Results, Training, rank
 from headstart.forecast import Forecast
 from headstart.metrics import Evaluation
 
@@ -50,7 +50,7 @@ def test_rounding_does_not_decide(noise: float) -> None:
     assert order(finetune, candidate("a", "features", 0.9, 0.3121)) == ["a features", "a finetune"]
 
 
-def test_a_full_tie_keeps_the_order_that_was_asked_for() -> None:
+def test_equals_keep_the_order_that_was_asked_for() -> None:
     assert order(candidate("b", "features", 0.9, 0.3), candidate("a", "features", 0.9, 0.3)) == [
         "b features",
         "a features",
@@ -75,9 +75,11 @@ def results() -> Results:
         dataset=summary,
         findings=(),
         candidates=(first, second),
-        winner=Winner("tiny", "finetune"),
-        winner_fixed_at="2026-11-22T10:00:00+00:00",
+        recommended=made_recommendation(first),
+        decided_at="2026-11-22T10:00:00+00:00",
         comparisons=(),
+        baseline=made_baseline(first),
+        shift=None,
         worth=(),
         learning_curve=CURVE,
         n_suspects=0,
@@ -94,7 +96,7 @@ def results() -> Results:
 
 
 def test_a_candidate_is_found_by_its_names(results: Results) -> None:
-    assert results.best is results.candidates[0]
+    assert results.chosen is results.candidates[0]
     assert results.candidate("tiny", "features") is results.candidates[1]
     with pytest.raises(KeyError, match="mobilenet_v2"):
         results.candidate("mobilenet_v2", "features")
@@ -107,8 +109,9 @@ def test_results_come_back_from_their_file(results: Results, tmp_path: Path) -> 
 
 def test_the_file_names_what_the_interface_promises(results: Results) -> None:
     written = msgspec.json.decode(records.to_json(results))
-    assert {"schema_version", "dataset", "candidates", "winner", "settings", "versions", "seed"} <= set(
+    assert {"schema_version", "dataset", "candidates", "recommended", "settings", "versions", "seed"} <= set(
         written
     )
-    assert written["winner"] == {"backbone": "tiny", "technique": "finetune"}
+    assert written["recommended"]["backbone"] == "tiny"
+    assert written["recommended"]["technique"] == "finetune"
     assert written["candidates"][1]["test"] is None

@@ -45,7 +45,23 @@ def test_an_engine_gives_keras_features(kind: str, expected_type: type, pictures
     assert received.dtype == np.float32
     assert np.abs(received - expected).max() <= 1e-5 * np.abs(expected).max()
     assert np.abs(found.answer(pictures[3]) - expected[3]).max() <= 1e-5 * np.abs(expected).max()
-    assert found.latency_ms(runs=3) > 0
+
+
+def test_latencies_are_measured_in_turns() -> None:
+    asked: list[int] = []
+
+    class Counted(engine.OpenVINOEngine):
+        def answer(self, picture: np.ndarray) -> np.ndarray:
+            asked.append(self.image_size_px)
+            return super().answer(picture)
+
+    made = engine.prepare(backbones.build("tiny"), made_photos(32), "openvino", Progress())
+    assert isinstance(made, engine.OpenVINOEngine)
+    larger = made.graph.clone()
+    larger.reshape([-1, 64, 64, 3])
+    latencies_ms = engine.latencies_ms([Counted(made.graph), Counted(larger)], runs=3)
+    assert asked == [32, 64] * 4  # once to compile
+    assert all(one > 0 for one in latencies_ms)
 
 
 @pytest.mark.parametrize("kind", ["openvino", "keras"])

@@ -18,7 +18,6 @@ COSTS = Costs(
     trunk=0.004,
     train=0.02,
     convert=6.0,
-    latency_ms=4.0,
     trunk_bytes=1000.0,
 )
 WORK = Work(
@@ -88,8 +87,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def test_what_was_measured_is_kept_and_added_to(store: Store) -> None:
     assert forecast.recall(store, "a") == Costs()
     forecast.remember(store, "a", Costs(photo=0.01, prepare=3.0))
-    forecast.remember(store, "a", Costs(prepare=2.0, latency_ms=5.0))
-    assert forecast.recall(store, "a") == Costs(photo=0.01, prepare=2.0, latency_ms=5.0)
+    forecast.remember(store, "a", Costs(prepare=2.0, build=5.0))
+    assert forecast.recall(store, "a") == Costs(photo=0.01, prepare=2.0, build=5.0)
     assert forecast.recall(store, "b") == Costs()
 
 

@@ -16,7 +16,6 @@ from headstart.gallery import Explained, Gallery, Picture, Spot
 from headstart.predictions import Predictions
 from headstart.progress import Advance, Progress
 from headstart.run import Run
-from headstart.verdict import name_of
 
 NAMES = ("cat", "dog", "owl")
 Bytes = NDArray[np.uint8]
@@ -74,12 +73,12 @@ def listed(folder: Path) -> list[tuple[str, Path]]:
 
 def test_photos_are_wanted_in_the_order_in_which_they_are_missed() -> None:
     #                cell:   0,0  0,1  0,1  1,1  1,0   2,2
-    winner = answers([0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2], [0.9, 0.8, 0.7, 0.95, 0.75, 0.5])
+    chosen = answers([0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2], [0.9, 0.8, 0.7, 0.95, 0.75, 0.5])
     other = answers([0, 1, 2], [0, 0, 0], [0.9, 0.6, 0.7], name="b")
     got = gallery.wanted(
         [finding("imbalance"), finding("near_duplicate", "n1", "n2"), finding("small_class", "s1", "s2")],
         ["suspect", "n2", "a3"],
-        winner,
+        chosen,
         [other],
         ["spot", "a0", "a5", "b0"],
     )
@@ -106,21 +105,21 @@ def test_of_each_cell_the_first_comes_before_the_second_of_any() -> None:
     # Of class 0, 80 photos are taken for class 1 and, with less confidence, 2 for class 2.
     labels, predicted = [0] * 82, [1] * 80 + [2] * 2
     sure = [0.99 - number / 1000 for number in range(82)]
-    got = gallery.wanted(winner=answers(labels, predicted, sure))
+    got = gallery.wanted(chosen=answers(labels, predicted, sure))
     assert got[:60] == tuple(f"a{number}" for number in range(60))
     assert got[60:62] == ("a80", "a81")
 
 
 def test_nothing_is_wanted_without_end() -> None:
-    winner, others = many(4000), [many(4000, seed) for seed in (1, 2)]
+    chosen, others = many(4000), [many(4000, seed) for seed in (1, 2)]
     suspects = [f"suspect {number}" for number in range(100)]
-    got = gallery.wanted((), suspects, winner, others)
+    got = gallery.wanted((), suspects, chosen, others)
     assert len(set(got)) == len(got)
     assert got[:60] == tuple(suspects[:60])
-    wrong = [winner.paths[row] for row in winner.confident_mistakes(4000)]
+    wrong = [chosen.paths[row] for row in chosen.confident_mistakes(4000)]
     assert got[60:120] == tuple(wrong[:60])
     cells = {
-        (i, j): {winner.paths[row] for row in winner.cell(i, j, 4000)} for i in range(3) for j in range(3)
+        (i, j): {chosen.paths[row] for row in chosen.cell(i, j, 4000)} for i in range(3) for j in range(3)
     }
     assert all(len(set(got) & photos) >= 12 for photos in cells.values())
     assert len(got) <= 60 + 60 + 9 * 12 + 40 + 2 * 20
@@ -326,13 +325,13 @@ def test_heat_maps_end_with_the_first_that_there_is_no_room_for() -> None:
 
 
 def test_spots_say_what_test_photos_were_taken_for() -> None:
-    winner = answers([0, 1], [0, 2], [0.9, 0.8])
+    chosen = answers([0, 1], [0, 2], [0.9, 0.8])
     got = gallery.place(
         ["t0", "a1", "v0"],
         ["train", "test", "validation"],
         ["cat", "dog", "owl"],
         np.array([[0, 1], [0.123456, 0.5], [1, 0]]),
-        winner,
+        chosen,
     )
     assert got == (
         Spot("t0", "train", "cat", None, 0.0, 1.0),
@@ -357,10 +356,10 @@ def test_a_gallery_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
 def test_a_real_run_has_a_gallery(finished: Finished) -> None:
     results = Run(finished.folder).results()
     read = predictions.read(finished.folder, results.dataset.class_names)
-    winner = read.pop(name_of(results.best))
-    paths = gallery.wanted(results.findings, (), winner, read.values())
+    chosen = read.pop(results.chosen.name)
+    paths = gallery.wanted(results.findings, (), chosen, read.values())
     assert paths[:2] == ("red/copy.jpg", "red/red_03.jpg")
-    assert set(winner.paths) <= set(paths)
+    assert set(chosen.paths) <= set(paths)
     made = gallery.make([(path, finished.photos / path) for path in paths])
     assert [one.path for one in made.pictures] == list(paths)
     for one in made.pictures:

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from conftest import CALIBRATION, CURVE, made_measured
+from conftest import CALIBRATION, CURVE, made_baseline, made_measured, made_recommendation
 from rich.cells import cell_len
 
 from headstart import leaderboard
 from headstart.backbones import TABLE, find
-from headstart.comparison import Candidate, DatasetSummary, Results, Training, Winner
+from headstart.comparison import Candidate, DatasetSummary, Results, Training
 from headstart.forecast import Forecast
 from headstart.metrics import Evaluation, PerClass
 from headstart.significance import Comparison, Interval
@@ -45,7 +45,7 @@ FINETUNE = replace(
 )
 
 
-TIE = Comparison(
+UNCLEAR = Comparison(
     "efficientnet_lite0/features",
     "efficientnet_lite0/finetune",
     1_200,
@@ -55,7 +55,7 @@ TIE = Comparison(
     40,
     0.06,
     0.06,
-    "tie",
+    "unclear",
 )
 
 
@@ -66,9 +66,11 @@ def made_results(*candidates: Candidate) -> Results:
         dataset=DatasetSummary(6_000, ("cat", "dog"), 3_900, 900, 1_200, 0, 0),
         findings=(),
         candidates=candidates,
-        winner=Winner(best.backbone, best.technique),
-        winner_fixed_at="2026-11-22T10:00:00+00:00",
-        comparisons=(TIE,),
+        recommended=made_recommendation(best),
+        decided_at="2026-11-22T10:00:00+00:00",
+        comparisons=(UNCLEAR,),
+        baseline=made_baseline(best),
+        shift=None,
         worth=(),
         learning_curve=CURVE,
         n_suspects=0,
@@ -90,13 +92,15 @@ def test_the_leaderboard() -> None:
         == """\
 6,000 photos of 2 classes: 3,900 to train on, 900 to choose by, 1,200 to measure on
 
-  backbone            technique  validation   test    interval        ms   time
-───────────────────────────────────────────────────────────────────────────────
-★ efficientnet_lite0  finetune        92.5%  92.5%  90.5–95.5%       7.3  61:11
-  efficientnet_lite0  features        90.0%                     tie  7.0   0:06
+  backbone            technique  validation   test    interval          ms   time
+─────────────────────────────────────────────────────────────────────────────────
+★ efficientnet_lite0  finetune        92.5%  92.5%  90.5–95.5%         7.3  61:11
+  efficientnet_lite0  features        90.0%                     ?      7.0   0:06
+  always hat                          55.0%  50.0%  45.0–55.0%  worse
 
-★: best on validation; validation, test: accuracy; interval: 95%, of test
-better, worse, tie: than ★, on the same test photos; ms: one photo on this machine
+★: the one to use, decided before test was read; rows: best on validation first
+validation, test: accuracy; interval: 95%, of test; ms: one photo, on this machine
+better, worse: than ★ on the same test photos; ?: they cannot tell the two apart
 time: what it took, minutes:seconds
 
 Use efficientnet_lite0 with finetune: it is right on 92.5% of 1,200 test

@@ -13,7 +13,6 @@ from headstart import metrics, predictions, records
 from headstart.errors import RunError
 from headstart.predictions import COLUMNS, Predictions
 from headstart.run import Run
-from headstart.verdict import name_of
 
 NAMES = ("cat", "dog", "owl")
 HEADER = (*COLUMNS, "p_cat", "p_dog", "p_owl")
@@ -58,7 +57,7 @@ def test_every_candidate_of_a_real_run_comes_back_with_its_scores(finished: Fini
     results = Run(finished.folder).results()
     names = results.dataset.class_names
     read = predictions.read(finished.folder, names)
-    assert list(read) == [name_of(one) for one in results.candidates] and len(read) == 2
+    assert list(read) == [one.name for one in results.candidates] and len(read) == 2
     for candidate, got in zip(results.candidates, read.values(), strict=True):
         assert (got.backbone, got.technique, got.class_names) == (
             candidate.backbone,

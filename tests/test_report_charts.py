@@ -22,8 +22,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.fixture(scope="module")
 def best_test(results: Results) -> Measured:
-    assert results.best.test
-    return results.best.test
+    assert results.chosen.test
+    return results.chosen.test
 
 
 def rows(spec: Spec | None, field: str) -> list[dict[str, Any]]:
@@ -48,8 +48,8 @@ def test_costs_are_those_of_the_candidates(results: Results, cost: str) -> None:
     assert [
         (one["number"], one["cost"], one["accuracy"], one["low"]) for one in rows(spec, "cost")
     ] == expected
-    assert [one["number"] for one in rows(spec, "cost") if one["is_winner"]] == ["1"]
-    assert {"finetune", "features", "winner", "front"} <= set(styles(spec))
+    assert [one["number"] for one in rows(spec, "cost") if one["is_chosen"]] == ["1"]
+    assert {"finetune", "features", "chosen", "front"} <= set(styles(spec))
 
 
 def test_a_technique_that_no_candidate_has_is_not_drawn(results: Results) -> None:
@@ -166,8 +166,8 @@ def test_vega_lite_takes_every_chart(results: Results, best_test: Measured) -> N
     drawn = [
         charts.costs(results, "size_mb", "MB"),
         charts.differences(results),
-        charts.losses(results.best),
-        charts.accuracies(results.best),
+        charts.losses(results.chosen),
+        charts.accuracies(results.chosen),
         charts.reliability(best_test),
         charts.risk(best_test),
         charts.recalls(best_test),

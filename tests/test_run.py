@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Finished
 
-from headstart import run
-from headstart.comparison import Winner
+from headstart import records, run
+from headstart.comparison import Recommendation
 from headstart.errors import DiskFull, RunError
 from headstart.run import Run, claim
 from headstart.settings import Settings, from_toml
@@ -186,11 +186,11 @@ def test_an_unfinished_run_has_no_results(tmp_path: Path) -> None:
 
 def test_results_of_another_version_are_refused(tmp_path: Path, finished: Finished) -> None:
     text = (finished.folder / "results.json").read_text(encoding="utf-8")
-    (tmp_path / "results.json").write_text(text.replace('"schema_version": 3', '"schema_version": 4'))
+    (tmp_path / "results.json").write_text(text.replace('"schema_version": 4', '"schema_version": 5'))
     with pytest.raises(RunError) as caught:
         Run(tmp_path).results()
     assert str(caught.value) == (
-        f"{tmp_path} was made by another version of Headstart: the schema of its results is 4, not 3.\n"
+        f"{tmp_path} was made by another version of Headstart: the schema of its results is 5, not 4.\n"
         "Run the command again with a new --out."
     )
 
@@ -247,7 +247,7 @@ def test_a_full_disk_leaves_no_part_of_a_model(
     assert not one.model.exists()
 
 
-def test_the_winner_is_written_down(tmp_path: Path) -> None:
-    Run(tmp_path).select(Winner("tiny", "features"))
-    written = (tmp_path / "selection.json").read_text()
-    assert written == '{\n  "backbone": "tiny",\n  "technique": "features"\n}\n'
+def test_the_decision_is_written_down(tmp_path: Path) -> None:
+    decided = Recommendation("tiny", "features", "tiny/features", 0.01, 0.95, "It is the only one.", ())
+    assert Run(tmp_path).decide(decided).endswith("+00:00")
+    assert records.read_json(tmp_path / "decision.json", Recommendation) == decided

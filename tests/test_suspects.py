@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from headstart import backbones, calibration, engine, pixels, probe, splits, suspects
+from headstart.answers import Answers
 from headstart.features import extract
 from headstart.splits import IN_EVERY_FIT
-from headstart.suspects import Answers, Suspect
+from headstart.suspects import Suspect
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]

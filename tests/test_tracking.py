@@ -29,7 +29,6 @@ from headstart.progress import Progress
 from headstart.run import Run
 from headstart.settings import Settings
 from headstart.tracking import opened
-from headstart.verdict import name_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +83,7 @@ def test_without_a_tool_nothing_happens(settings: Settings, results: Results) ->
 
 
 def test_what_a_candidate_came_to(results: Results) -> None:
-    best = results.best
+    best = results.chosen
     assert best.test is not None
     assert tracking.outcome(best) == {
         "validation/accuracy": best.validation.accuracy,
@@ -211,17 +210,17 @@ def test_tensorboard_shows_each_pass_once_and_in_order(board: Board, results: Re
 
 
 def test_tensorboard_shows_what_the_candidates_came_to(board: Board, results: Results) -> None:
-    assert set(board.scalars) == {name_of(one) for one in results.candidates}
+    assert set(board.scalars) == {one.name for one in results.candidates}
     for one in results.candidates:
         expected = {tag: [(0, single(value))] for tag, value in tracking.outcome(one).items()}
-        assert {tag: board.scalars[name_of(one)][tag] for tag in expected} == expected
+        assert {tag: board.scalars[one.name][tag] for tag in expected} == expected
 
 
 def test_tensorboard_compares_the_candidates_by_their_parameters(board: Board, results: Results) -> None:
     rows = {f"{one['backbone']}/{one['technique']}": one for one in board.sessions}
-    assert set(rows) == {name_of(one) for one in results.candidates}
+    assert set(rows) == {one.name for one in results.candidates}
     for one in results.candidates:
-        row, training = rows[name_of(one)], one.training
+        row, training = rows[one.name], one.training
         assert one.test is not None
         assert row["test/accuracy"] == single(one.test.accuracy)
         assert row["trained_layers"] == training.trained_layers
@@ -309,7 +308,7 @@ def test_mlflow_prints_nothing(logged: Logged) -> None:
 def test_mlflow_has_a_run_with_one_nested_for_each_candidate(logged: Logged, results: Results) -> None:
     runs = logged.runs()
     whole = runs.pop("photos")
-    assert set(runs) == {name_of(one) for one in results.candidates}
+    assert set(runs) == {one.name for one in results.candidates}
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {whole.info.run_id}
     assert {run.info.status for run in (whole, *runs.values())} == {"FINISHED"}
 
@@ -325,7 +324,7 @@ def test_mlflow_has_each_pass_once_and_in_order(logged: Logged, results: Results
 
 def test_mlflow_has_parameters_and_outcome_of_each_candidate(logged: Logged, results: Results) -> None:
     for one in results.candidates:
-        run = logged.runs()[name_of(one)]
+        run = logged.runs()[one.name]
         expected = tracking.outcome(one)
         assert {name: run.data.metrics[name] for name in expected} == expected
         params = tracking.params_of(one, results.seed)
@@ -339,8 +338,8 @@ def test_mlflow_has_settings_verdict_and_files_of_the_run(
     run = logged.runs()["photos"]
     assert run.data.params["data"] == settings.data
     assert (run.data.params["seed"], run.data.params["backbones"]) == ("3", "tiny")
-    assert run.data.metrics == tracking.outcome(results.best)
-    assert run.data.tags["winner"] == name_of(results.best)
+    assert run.data.metrics == tracking.outcome(results.chosen)
+    assert run.data.tags["recommended"] == results.chosen.name
     assert run.data.tags["data_sha256"] == results.data_sha256
     assert run.data.tags["mlflow.note.content"].splitlines()[0] == f"- {card.escape(results.verdict[0])}"
     files = [one.path for one in logged.client.list_artifacts(run.info.run_id)]
@@ -472,7 +471,7 @@ def test_what_a_server_missed_it_is_told_at_the_end(
         (one.number, one.validation_loss) for one in epochs
     ]
     assert set(server.ended.values()) == {"FINISHED"}
-    assert set(server.ended) == {"photos", *map(name_of, results.candidates)}
+    assert set(server.ended) == {"photos", *(one.name for one in results.candidates)}
 
 
 def test_a_server_that_is_gone_for_good_costs_two_remarks_and_no_error(

@@ -35,7 +35,7 @@ def compare(data: str | Path, **settings: Any) -> "Results":
 
 
 def load(run: str | Path) -> "Classifier":
-    """Return the trained winner of a run folder, or of the `model` folder in it.
+    """Return the recommended model of a run folder, or of the `model` folder in it.
 
     Raises:
         RunError: No finished run is there.

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from headstart import backbones, finetune, samples, verdict
+from headstart import backbones, finetune, samples
 from headstart.backbones.table import Backbone, WheelFile
 from headstart.comparison import Candidate, FindingSummary, Measured, Results
 from headstart.findings import KINDS
 from headstart.forecast import in_words
 from headstart.metrics import PerClass
 from headstart.records import write_bytes
-from headstart.run import CHEAPER, MODEL, Run
+from headstart.run import MODEL, Run
 from headstart.significance import Interval
 from headstart.splits import PARTS
 
@@ -41,6 +41,9 @@ HUB_LICENCES = {
 (https://huggingface.co/docs/hub/repositories-licenses)."""
 
 TECHNIQUES = {"features": "feature extraction", "finetune": "fine-tuning"}
+
+STANDING = {"better": "better", "worse": "worse", "unclear": "not told apart"}
+"""How the card writes a decision."""
 
 FEW = 30
 """Test photos of a class below which its own figures are called rough: with 30, the interval of a recall of
@@ -96,14 +99,13 @@ def render(folder: Path) -> str:
     """
     run = Run(folder)
     results = run.results()
-    best = results.best
+    best = results.chosen
     if best.test is None:
-        raise ValueError(f"{verdict.name_of(best)} was not measured on test")
+        raise ValueError(f"{best.name} was not measured on test")
     row = backbones.find(best.backbone)
     return _template().render(
         results=results,
         data=data_name(str(results.settings["data"])),
-        use=verdict.recommended(results.candidates, results.comparisons),
         decisions={one.a: one.decision for one in results.comparisons},
         classes=class_rows(results, best.test, folder / "split.csv"),
         few=[one.name for one in best.test.per_class if one.n_images < FEW],
@@ -113,8 +115,7 @@ def render(folder: Path) -> str:
         weights_source=weights_source(row),
         licence=HUB_LICENCES.get(row.licence, "other"),
         runtime="keras" if (run.model / "model.keras").is_file() else "openvino",
-        checksums=checksums(folder, (MODEL, CHEAPER)),
-        has_cheaper=(folder / CHEAPER).is_dir(),
+        checksums=checksums(folder, (MODEL,)),
         has_report=(folder / "report.html").is_file(),
         recipe=finetune,
     )
@@ -225,8 +226,8 @@ def _template() -> "Template":
         "number": lambda value: f"{value:,}",
         "several": _several,
         "candidate": _candidate,
+        "standing": STANDING.__getitem__,
         "technique": TECHNIQUES.__getitem__,
-        "name": verdict.name_of,
         "in_words": in_words,
     }
     return environment.get_template(TEMPLATE)

@@ -27,7 +27,7 @@ OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.
 
 VALUES = {
     **dict.fromkeys(("seed", "seeds", "folds", "epochs", "batch_size", "patience"), "N"),
-    **dict.fromkeys(("validation", "test", "max_error", "coverage"), "PART"),
+    **dict.fromkeys(("validation", "test", "max_error", "coverage", "margin"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
     **{"learning_rate": "RATE", "group_by": "REGEX", "images": "FOLDER"},
@@ -206,7 +206,7 @@ class Guard(click.Group):
 )
 @click.version_option(__version__, prog_name="headstart")
 def main() -> None:
-    """Compare pretrained image backbones on your own photos, and keep the best one, trained."""
+    """Compare pretrained image backbones on your own photos, and keep the one to use, trained."""
 
 
 @main.command(
@@ -360,8 +360,7 @@ def _run(
         progress.remark(f"{folder} was finished before; nothing was done.")
     if settings.report and not was_finished:
         progress.remark(f"Look at it: headstart report {shlex.quote(folder)} --open")
-    use = shlex.quote(str(run.Run(Path(folder)).recommended))
-    progress.remark(f"Use it: headstart predict {use} PHOTO")
+    progress.remark(f"Use it: headstart predict {shlex.quote(folder)} PHOTO")
 
 
 def _progress(is_quiet: bool) -> "Progress":

@@ -1,4 +1,4 @@
-"""Evaluations of candidates -> a comparison, its winner, and the leaderboard in words."""
+"""Evaluations of candidates -> a ranking on validation, and all that a run comes to: the results."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,12 +15,12 @@ from headstart.suspects import Expectation
 
 Rule = Literal["features", "finetune", "nothing"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """How many photos there are, and in which part."""
+    """How many photos there are, and in which part; `given_parts` are those that the user divided off."""
 
     n_images: int
     class_names: tuple[str, ...]
@@ -29,6 +29,12 @@ class DatasetSummary:
     n_test: int
     n_quarantined: int
     n_ignored: int
+    given_parts: tuple[str, ...] = ()
+
+    @property
+    def n_learnt_from(self) -> int:
+        """Photos that were trained on or chosen by."""
+        return self.n_train + self.n_validation
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,21 @@ class Training:
 
 
 @dataclass(frozen=True)
+class WithoutLeaks:
+    """Accuracy on the test photos that have no copy in train or validation, None where all have one."""
+
+    n_images: int
+    accuracy: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
 class Measured(Evaluation):
     """An evaluation on the test part, and how far it may be off by chance.
 
     Attributes:
         accuracy_interval: Wilson's, or by groups of photos where there are any.
+        balanced_accuracy_interval: By bootstrap.
         macro_f1_interval: By bootstrap.
         log_loss_interval: By bootstrap.
         recall_intervals: In the order of the class names, as those of accuracy; None without a photo.
@@ -79,11 +95,11 @@ class Measured(Evaluation):
         selection: What the confidence below which it abstains let through; None without one.
         risk_curve: What other confidences would let through, from few photos to all.
         sets: How often the label was in its set of classes, and how large the sets were.
-        without_leaks: Accuracy on the photos that have no copy in train or validation; None where all have
-            none.
+        without_leaks: Of the photos that have no copy in train or validation; None where no photo has one.
     """
 
     accuracy_interval: Interval
+    balanced_accuracy_interval: Interval
     macro_f1_interval: Interval
     log_loss_interval: Interval
     recall_intervals: tuple[Interval | None, ...]
@@ -91,7 +107,7 @@ class Measured(Evaluation):
     selection: Selection | None
     risk_curve: tuple[Selection, ...]
     sets: SetQuality
-    without_leaks: float | None
+    without_leaks: WithoutLeaks | None
 
 
 def measured(
@@ -102,12 +118,13 @@ def measured(
     selection: Selection | None,
     risk_curve: tuple[Selection, ...],
     sets: SetQuality,
-    without_leaks: float | None,
+    without_leaks: WithoutLeaks | None,
 ) -> Measured:
     """Return an evaluation with what goes around it."""
     return Measured(
         **{name: getattr(scores, name) for name in Evaluation.__dataclass_fields__},
         accuracy_interval=intervals.accuracy,
+        balanced_accuracy_interval=intervals.balanced_accuracy,
         macro_f1_interval=intervals.macro_f1,
         log_loss_interval=intervals.log_loss,
         recall_intervals=intervals.recalls,
@@ -129,24 +146,41 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Named:
+    """A backbone with a technique."""
+
+    backbone: str
+    technique: str
+
+    @property
+    def name(self) -> str:
+        """The two as results and predictions.csv name them, such as "tiny/features"."""
+        return f"{self.backbone}/{self.technique}"
+
+    @property
+    def words(self) -> str:
+        """The same as a sentence says it."""
+        return f"{self.backbone} with {self.technique}"
+
+
+@dataclass(frozen=True)
+class Candidate(Named):
     """A backbone with a technique, and what it came to.
 
     Attributes:
         validation: What it was chosen by, before its confidence was calibrated: on the validation part, or
             with folds on all photos of train and validation, each by a network not trained on it.
-        test: What it was measured on, once, after the winner was fixed; None before.
+        test: What it was measured on, once, after the decision; None before.
         calibration: What its confidence is worth, from photos that its head was not fitted on.
         seconds: Wall time by stage.
         parameters: Numbers in the network, its head included.
         size_mb: The saved graph, in 10^6 bytes.
-        latency_ms: Median of one picture at a time on this machine.
+        latency_ms: Median of one picture at a time on this machine, all candidates asked in turns; 0 before
+            that.
         training: How it came about.
         repeats: Each training with its seed, where `seeds` asked for several and it depends on the seed.
     """
 
-    backbone: str
-    technique: str
     validation: Evaluation
     test: Measured | None
     calibration: Calibration
@@ -169,7 +203,7 @@ class Worth:
         backbone: Its name.
         gain: Accuracy on test of fine-tuning minus that of features, from -1 to 1.
         interval: Of the gain.
-        decision: "better" where fine-tuning is, at the interval's level; "worse" or "tie".
+        decision: "better" where fine-tuning is, at the interval's level; "worse" or "unclear".
         n_images: Test photos.
         seconds: What fine-tuning took on top of features.
         photos_per_class: Training photos over classes; `verdict.LARGE` or more are large.
@@ -194,11 +228,85 @@ class Worth:
 
 
 @dataclass(frozen=True)
-class Winner:
-    """The candidate to use."""
+class Alternative(Named):
+    """Another candidate than the best on validation, and what it would save and may cost.
 
-    backbone: str
-    technique: str
+    Attributes:
+        n_images: Photos that both answered and neither was fitted on, on which the two are compared.
+        difference: Accuracy of this one minus that of the best there, from -1 to 1.
+        at_least: The true difference is above it with the confidence of `Recommendation.level`.
+        latency_ratio: Its time for a photo over that of the best.
+        size_ratio: The same of the megabytes on disk.
+    """
+
+    n_images: int
+    difference: float
+    at_least: float
+    latency_ratio: float
+    size_ratio: float
+
+
+@dataclass(frozen=True)
+class Recommendation(Named):
+    """The candidate to use, decided before the test part was read; `decision.decide` makes it.
+
+    Attributes:
+        best_on_validation: The name, "backbone/technique", of the best there, mostly this.
+        margin: By so much accuracy a cheaper one may be worse.
+        level: With this confidence it must be shown.
+        why: A sentence.
+        alternatives: The others, the better on validation first.
+    """
+
+    best_on_validation: str
+    margin: float
+    level: float
+    why: str
+    alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What always saying one class would get: the commonest in train.
+
+    Attributes:
+        class_name: That class.
+        validation_accuracy: Its part of the photos to choose by.
+        accuracy: Its part of the test photos; where some of these have copies in train, of the others.
+        interval: Of it.
+        comparison: The recommended candidate, `a`, with this, `b`, on the same photos.
+    """
+
+    class_name: str
+    validation_accuracy: float
+    accuracy: float
+    interval: Interval
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The recommended candidate on validation and on test, which are different photos.
+
+    Attributes:
+        n_validation: Photos to choose by.
+        validation_accuracy: On them.
+        n_test: Test photos; those with a copy in train or validation do not count.
+        test_accuracy: On them.
+        difference: Test minus validation, from -1 to 1.
+        interval: Of it, Newcombe's.
+        p_value: Fisher's exact test, two-sided.
+        is_more_than_chance: Whether that is below `reservations.RARE`.
+    """
+
+    n_validation: int
+    validation_accuracy: float
+    n_test: int
+    test_accuracy: float
+    difference: float
+    interval: Interval
+    p_value: float
+    is_more_than_chance: bool
 
 
 @dataclass(frozen=True)
@@ -206,13 +314,17 @@ class Results:
     """All that a run came to; `results.json` is this.
 
     Attributes:
-        comparisons: Of each other candidate with the winner, on test.
+        candidates: Best on validation first.
+        recommended: The one to use, whose model the run folder holds; decided before test was read.
+        decided_at: When the decision was written down, ISO 8601, UTC; only then was test read.
+        comparisons: Of each other candidate with the recommended, on test.
+        baseline: What always saying the commonest class gets.
+        shift: How far test is from validation; None where test has no photo without a copy.
         worth: Whether fine-tuning was, for each backbone that was tried with both techniques.
-        learning_curve: Of the features of the winner's backbone, on validation.
+        learning_curve: Of the features of the recommended backbone, on validation.
         n_suspects: Photos of train and validation whose labels look wrong; suspects.csv lists them.
         suspects_expected: How many of as many right labels would look so.
         verdict: What it all comes to, in sentences.
-        winner_fixed_at: When the winner was written down, ISO 8601, UTC; only then was test read.
         n_folds: Validation was by so many folds of train and validation; 0: by the validation part alone.
         data_sha256: Of the photos that were used, their labels and their parts.
         weights_sha256: By backbone, of its pretrained weights.
@@ -222,9 +334,11 @@ class Results:
     dataset: DatasetSummary
     findings: tuple[FindingSummary, ...]
     candidates: tuple[Candidate, ...]
-    winner: Winner
-    winner_fixed_at: str
+    recommended: Recommendation
+    decided_at: str
     comparisons: tuple[Comparison, ...]
+    baseline: Baseline
+    shift: Shift | None
     worth: tuple[Worth, ...]
     learning_curve: LearningCurve
     n_suspects: int
@@ -244,16 +358,16 @@ class Results:
         return {(one.backbone, one.technique): one for one in self.candidates}[backbone, technique]
 
     @property
-    def best(self) -> Candidate:
-        """The winner's row."""
-        return self.candidate(self.winner.backbone, self.winner.technique)
+    def chosen(self) -> Candidate:
+        """The candidate that `recommended` names."""
+        return self.candidate(self.recommended.backbone, self.recommended.technique)
 
 
 def rank(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     """Return the candidates, best on validation first: accuracy, then log loss; test is not looked at.
 
-    Log losses that are equal to 3 decimals are a tie, and of tied candidates features goes first:
-    fine-tuning that came back to its probe differs from it by rounding, and had fewer photos to fit.
+    Of log losses that are equal to 3 decimals features goes first: fine-tuning that came back to its probe
+    differs from it by rounding, and had fewer photos to fit.
     """
     return tuple(
         sorted(

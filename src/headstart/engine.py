@@ -15,7 +15,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +115,17 @@ class Engine(ABC):
         """Return float32 (B, ...) for uint8 RGB pixels (B, S, S, 3)."""
         return np.stack(list(self.stream(pixels)))
 
-    def latency_ms(self, runs: int = 15) -> float:
-        """Return the median milliseconds for one picture at a time on this machine."""
-        picture = np.full((self.image_size_px, self.image_size_px, 3), 127, np.uint8)
-        self.answer(picture)
-        return statistics.median(_milliseconds(self, picture) for _ in range(runs))
+
+def latencies_ms(engines: Sequence[Engine], runs: int = 15) -> list[float]:
+    """Return the median milliseconds that each engine takes for one picture on this machine.
+
+    They are asked in turns, so that whatever else the machine does meanwhile slows all of them alike.
+    """
+    pictures = [np.full((one.image_size_px, one.image_size_px, 3), 127, np.uint8) for one in engines]
+    for one, picture in zip(engines, pictures, strict=True):
+        one.answer(picture)  # compiles
+    rounds = [list(map(_milliseconds, engines, pictures)) for _ in range(runs)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def _milliseconds(engine: Engine, picture: Pixels) -> float:

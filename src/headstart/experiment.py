@@ -22,8 +22,10 @@ from headstart import (
     illustration,
     listing,
     metrics,
+    predictions,
     records,
     report,
+    reservations,
     samples,
     splits,
     tracking,
@@ -35,34 +37,34 @@ from headstart import run as runs
 from headstart.backbones.table import Backbone
 from headstart.comparison import (
     SCHEMA_VERSION,
+    Baseline,
     Candidate,
     DatasetSummary,
     FindingSummary,
     Measured,
     Repeat,
     Results,
-    Winner,
+    WithoutLeaks,
     Worth,
     measured,
     rank,
 )
 from headstart.dataset import Dataset
+from headstart.decision import decide
 from headstart.errors import DataError, EngineMismatch
 from headstart.findings import IMBALANCE
-from headstart.forecast import Forecast
 from headstart.illustration import Material
-from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.plan import Plan
 from headstart.progress import Progress
 from headstart.settings import Reading, Settings
-from headstart.significance import Comparison, compare_all, intervals
+from headstart.significance import accuracy_interval, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
-from headstart.suspects import CSV_HEADER, Judgement, Suspect, judge
+from headstart.suspects import CSV_HEADER, Suspect, judge
 from headstart.tracking import Trackers
 from headstart.trial import Trained, Trial
-from headstart.verdict import Evidence, name_of, recommended, worth_finetuning
+from headstart.verdict import Evidence, worth_finetuning
 from headstart.verdict import write as write_verdict
 
 SMALL = 1000
@@ -98,7 +100,7 @@ def compare(
     tensorboard: Path | None = None,
     mlflow: str | None = None,
 ) -> Results:
-    """Train every candidate, fix the winner on validation, then measure all of them on test.
+    """Train every candidate, decide on validation which to use, then measure all of them on test.
 
     Args:
         settings: What to compare, on which photos, and where to write it.
@@ -108,7 +110,7 @@ def compare(
         mlflow: Where to log the training to, as MLflow names a tracking server or a store.
 
     Returns:
-        The results; the run folder holds them too, with the winner's model. Where the run folder
+        The results; the run folder holds them too, with the recommended model. Where the run folder
         is finished already, with equal settings, its results are returned and nothing is done.
 
     Raises:
@@ -154,32 +156,65 @@ def train_and_judge(
     photos = prepare(settings, run, store, progress)
     trials = [open_trial(row, photos, settings, run, store, progress) for row in rows]
     plan = Plan(trials, settings, start, progress)
-    trained = train(plan, settings, trackers)
-    ranking = rank(tuple(one.candidate for one in trained))
-    winner = Winner(ranking[0].backbone, ranking[0].technique)
-    fixed_at = run.select(winner)
-    candidates, right = measure(trained, ranking, photos, run, settings)
-    best = next(trial for trial in plan.trials if trial.row.name == winner.backbone)
-    judgement, curve = judge_labels(plan, best, settings), best.heads.learning_curve()
-    suspects = judgement.suspects
-    records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in suspects])
-    comparisons = compare_all(right, name_of(candidates[0]), groups=photos.parts["test"].groups)
-    keep_cheaper(run, trained, candidates, comparisons)
+    trained = {one.candidate.name: one for one in timed(train(plan, settings, trackers))}
+    ranking = rank(tuple(one.candidate for one in trained.values()))
+    learnt_from = splits.joined(photos.parts["train"], photos.parts["validation"])
+    recommended = decide(
+        ranking,
+        {name: one.validation for name, one in trained.items()},
+        learnt_from.labels,
+        learnt_from.groups,
+        margin=settings.margin,
+        seed=settings.seed,
+    )
+    decided_at = run.decide(recommended)
+    candidates, answered = measure(trained, ranking, photos, run, settings)
+    test = photos.parts["test"]
+    right = {name: one.argmax(axis=1) == test.labels for name, one in answered.items()}
+    chosen = next(one for one in candidates if one.name == recommended.name)
+    keep_model(run, trained[chosen.name].folder, test, answered[chosen.name])
+    best = next(trial for trial in plan.trials if trial.row.name == chosen.backbone)
+    curve = best.heads.learning_curve()
+    judgement = judge(
+        [one.validation for one in trained.values()],
+        learnt_from.labels,
+        photos.class_names,
+        learnt_from.paths,
+        settings.seed,
+    )
+    records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in judgement.suspects])
+    comparisons = compare_all(right, chosen.name, groups=test.groups)
     if settings.report:
-        illustrate(run, best, photos, suspects, store, progress)
+        illustrate(run, chosen.name, best, photos, judgement.suspects, store, progress)
     forecast = plan.with_actual()
-    worth = judge_finetuning(candidates, right, photos)
-    evidence = gather(candidates, comparisons, worth, judgement, curve, forecast, photos, settings)
+    evidence = Evidence(
+        candidates=candidates,
+        recommended=recommended,
+        comparisons=comparisons,
+        worth=judge_finetuning(candidates, right, photos),
+        baseline=judge_baseline(chosen, right[chosen.name], photos, settings),
+        shift=reservations.shift(chosen, right[chosen.name][~photos.leaks]),
+        dataset=photos.summary,
+        max_error=settings.max_error,
+        findings=photos.findings,
+        n_judged=judgement.expected.n_images,
+        suspects=judgement.suspects,
+        suspects_expected=judgement.expected,
+        learning_curve=curve,
+        forecast=forecast,
+    )
     return Results(
         schema_version=SCHEMA_VERSION,
         dataset=photos.summary,
         findings=photos.findings,
         candidates=candidates,
-        winner=winner,
-        winner_fixed_at=fixed_at,
+        recommended=recommended,
+        decided_at=decided_at,
         comparisons=comparisons,
+        baseline=evidence.baseline,
+        shift=evidence.shift,
         learning_curve=curve,
-        n_suspects=len(suspects),
+        n_suspects=len(judgement.suspects),
         suspects_expected=judgement.expected,
         verdict=write_verdict(evidence),
         worth=evidence.worth,
@@ -194,17 +229,45 @@ def train_and_judge(
     )
 
 
+def timed(trained: Sequence[Trained]) -> list[Trained]:
+    """Return the candidates with the time that one picture takes each, measured in turns in one go."""
+    latencies_ms = engine.latencies_ms([classifier.load(one.folder).engine for one in trained])
+    return [
+        dataclasses.replace(one, candidate=dataclasses.replace(one.candidate, latency_ms=latency_ms))
+        for one, latency_ms in zip(trained, latencies_ms, strict=True)
+    ]
+
+
+def judge_baseline(
+    chosen: Candidate, right: NDArray[np.bool_], photos: Photos, settings: Settings
+) -> Baseline:
+    """Return what always saying the commonest class gets, on test photos without copies where there are."""
+    asked = ~photos.leaks if not photos.leaks.all() else np.ones_like(photos.leaks)
+    parts = photos.parts
+    return reservations.baseline(
+        chosen.name,
+        right[asked],
+        train=parts["train"].labels,
+        validation=parts["validation"].labels,
+        test=parts["test"].labels[asked],
+        groups=parts["test"].groups[asked],
+        class_names=photos.class_names,
+        seed=settings.seed,
+    )
+
+
 def illustrate(
     run: runs.Run,
+    chosen: str,
     best: Trial,
     photos: Photos,
-    suspects: tuple[Suspect, ...],
+    doubtful: tuple[Suspect, ...],
     store: Store,
     progress: Progress,
 ) -> None:
     """Write gallery.json."""
-    paths = tuple(one.path for one in suspects)
-    material = Material(photos.root, photos.parts, photos.class_names, photos.findings, paths, best)
+    paths = tuple(one.path for one in doubtful)
+    material = Material(photos.root, photos.parts, photos.class_names, photos.findings, paths, best, chosen)
     illustration.write(run, material, store, progress)
 
 
@@ -276,6 +339,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         n_test=len(parts["test"].files),
         n_quarantined=len(audited.quarantine),
         n_ignored=len(listed.ignored),
+        given_parts=tuple(part for part in splits.PARTS if part in usable.given_parts),
     )
     leaks = splits.leaking(audited, split)[split.indices("test")]
     turns = splits.turns(parts["train"], parts["validation"], n_folds=n_folds, seed=settings.seed)
@@ -308,56 +372,31 @@ def _is_balanced(class_weight: str, labels: NDArray[np.int32]) -> bool:
 
 
 def measure(
-    trained: list[Trained],
+    trained: Mapping[str, Trained],
     ranking: tuple[Candidate, ...],
     photos: Photos,
     run: runs.Run,
     settings: Settings,
-) -> tuple[tuple[Candidate, ...], dict[str, NDArray[np.bool_]]]:
-    """Measure every candidate on the test part, in the order of the ranking, and keep the first as the model.
+) -> tuple[tuple[Candidate, ...], dict[str, NDArray[np.float32]]]:
+    """Measure every candidate on the test part, in the order of the ranking, and write predictions.csv.
 
-    This is the only place where photos of the test part are predicted; the winner is fixed before.
+    This is where photos of the test part are predicted for the first time; the decision is made before.
 
     Returns:
-        The candidates, and by the name of each, bool (N,), which test photos it got right.
-
-    Raises:
-        EngineMismatch: The model that is kept answers otherwise than what was measured: a defect of ours.
+        The candidates, and by the name of each, float32 (N, C), its probabilities for the test photos.
     """
     test = photos.parts["test"]
-    by_candidate = {id(one.candidate): one for one in trained}
-    measured, rows, right = [], [], {}
+    found, rows, answered = [], [], {}
     for candidate in ranking:
-        probabilities = by_candidate[id(candidate)].answer(test)
+        probabilities = trained[candidate.name].answer(test)
         scores = score(candidate, probabilities, photos, settings)
-        measured.append(
-            dataclasses.replace(
-                candidate, test=scores, repeats=measure_repeats(by_candidate[id(candidate)], scores, test)
-            )
-        )
-        right[name_of(candidate)] = probabilities.argmax(axis=1) == test.labels
+        repeats = measure_repeats(trained[candidate.name], scores, test)
+        found.append(dataclasses.replace(candidate, test=scores, repeats=repeats))
+        answered[candidate.name] = probabilities
         rows += prediction_rows(candidate, test, probabilities, photos.class_names)
-        if candidate is ranking[0]:
-            run.keep_model(by_candidate[id(candidate)].folder)
-            check_kept_model(run, test, probabilities)
-    header = ("backbone", "technique", "path", "label", "predicted", "confidence")
-    records.write_csv(
-        run.folder / "predictions.csv", (*header, *(f"p_{name}" for name in photos.class_names)), rows
-    )
-    return tuple(measured), right
-
-
-def keep_cheaper(
-    run: runs.Run,
-    trained: list[Trained],
-    candidates: tuple[Candidate, ...],
-    comparisons: tuple[Comparison, ...],
-) -> None:
-    """Keep the model that the verdict says to use, where it is a cheaper one than the winner's, beside it."""
-    use = name_of(recommended(candidates, comparisons))
-    if use != name_of(candidates[0]):
-        [folder] = [one.folder for one in trained if name_of(one.candidate) == use]
-        run.keep_model(folder, runs.CHEAPER)
+    header = (*predictions.COLUMNS, *(f"p_{name}" for name in photos.class_names))
+    records.write_csv(run.folder / predictions.FILE, header, rows)
+    return tuple(found), answered
 
 
 def measure_repeats(trained: Trained, scores: Measured, test: Part) -> tuple[Repeat, ...]:
@@ -387,15 +426,18 @@ def score(
         selection=calibrations.select(confidence, correct, given.threshold) if given else None,
         risk_curve=calibrations.risk_curve(confidence, correct),
         sets=calibrations.measure(calibration.conformal.sets(probabilities), test.labels),
-        without_leaks=float(correct[~photos.leaks].mean()) if photos.leaks.any() else None,
+        without_leaks=without_leaks(correct, photos, settings) if photos.leaks.any() else None,
     )
 
 
-def judge_labels(plan: Plan, best: Trial, settings: Settings) -> Judgement:
-    """Return the labels that look wrong to the best answers out of fold that there are."""
-    asked = plan.trials if "features" in settings.techniques else [best]
-    photos, sources = best.photos, [trial.heads.answers for trial in asked]
-    return judge(sources, photos.labels, best.class_names, photos.paths, settings.seed)
+def without_leaks(correct: NDArray[np.bool_], photos: Photos, settings: Settings) -> WithoutLeaks:
+    """Return accuracy on the test photos that have no copy, and none of their group, in another part."""
+    clean = correct[~photos.leaks]
+    if not len(clean):
+        return WithoutLeaks(0, None, None)
+    groups = photos.parts["test"].groups[~photos.leaks]
+    interval = accuracy_interval(clean, groups, seed=settings.seed)
+    return WithoutLeaks(len(clean), float(clean.mean()), interval)
 
 
 def judge_finetuning(
@@ -410,43 +452,16 @@ def judge_finetuning(
     return worth_finetuning(candidates, comparisons, photos.summary.n_train / len(photos.class_names))
 
 
-def gather(
-    candidates: tuple[Candidate, ...],
-    comparisons: tuple[Comparison, ...],
-    worth: tuple[Worth, ...],
-    judgement: Judgement,
-    curve: LearningCurve,
-    forecast: Forecast,
-    photos: Photos,
-    settings: Settings,
-) -> Evidence:
-    """Return what the verdict is drawn from."""
-    use = recommended(candidates, comparisons)
-    accuracy = {name_of(one): one.test.accuracy_interval for one in candidates if one.test}
-    return Evidence(
-        candidates=candidates,
-        accuracy=accuracy,
-        comparisons=comparisons,
-        worth=worth,
-        calibration=use.calibration,
-        selection=use.test.selection if use.test else None,
-        max_error=settings.max_error,
-        n_images=photos.summary.n_images,
-        findings=photos.findings,
-        n_judged=judgement.expected.n_images,
-        suspects=judgement.suspects,
-        suspects_expected=judgement.expected,
-        learning_curve=curve,
-        forecast=forecast,
-    )
+def keep_model(run: runs.Run, folder: Path, test: Part, probabilities: NDArray[np.float32]) -> None:
+    """Keep a saved model, and ask it about some test photos again, as `headstart predict` would.
 
-
-def check_kept_model(run: runs.Run, test: Part, probabilities: NDArray[np.float32]) -> None:
-    """Ask the model in the run folder about some test photos again, as `headstart predict` would."""
+    Raises:
+        EngineMismatch: It answers otherwise than what was measured: a defect of ours.
+    """
+    run.keep_model(folder)
     asked = test.files[:CHECKED_AGAIN]
-    received = np.array(
-        [list((one.probabilities or {}).values()) for one in classifier.load_run(run.folder).predict(asked)]
-    )
+    kept = classifier.load_run(run.folder).predict(asked)
+    received = np.array([list((one.probabilities or {}).values()) for one in kept])
     error = float(np.abs(received - probabilities[: len(asked)]).max())
     if not error <= KEPT_MODEL_ERROR:
         raise EngineMismatch(

@@ -30,6 +30,9 @@ KINDS = {
 }
 """What a finding can be, gravest first, and the words for it."""
 
+COPY_KINDS = ("crowd", "lookalike")
+"""Kinds of copies that may stand on two sides of a split that Headstart made."""
+
 IMBALANCE = 3.0
 """Ratio of the largest to the smallest class from which on it is remarked upon, and `auto` weighs classes."""
 

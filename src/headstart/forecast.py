@@ -20,11 +20,11 @@ PROBE_S_PER_VALUE = 9e-7
 """Seconds per photo and feature for all probes: 2.3 for 2,000 x 1,280, most to say what one is worth."""
 
 CURVE_S_PER_VALUE = 4e-7
-"""The same for the learning curve, which is measured for the winner alone."""
+"""The same for the learning curve, which is measured for the recommended backbone alone."""
 
 MAP_S, EXPLAINED, COVERED = 3.0, 24, 82
 """Seconds to draw a map of all the photos that it takes and their thumbnails; photos with a heat map, and
-inferences for each of those where the winner may be fine-tuned."""
+inferences for each of those where the recommended one may be fine-tuned."""
 
 CHECKED_VIEWS = 4
 BASE_MB = 450
@@ -43,7 +43,6 @@ class Costs:
         trunk: To decode a photo and send it through the frozen trunk.
         train: To train on a photo whose activations are there.
         convert: To turn the fine-tuned graph into what is handed over.
-        latency_ms: Milliseconds for one picture at a time.
         trunk_bytes: What the frozen trunk makes of a photo takes so many bytes on disk.
     """
 
@@ -53,7 +52,6 @@ class Costs:
     trunk: float | None = None
     train: float | None = None
     convert: float | None = None
-    latency_ms: float | None = None
     trunk_bytes: float | None = None
 
 
@@ -148,7 +146,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
 
 
 def judging_stages(costs: Costs, work: Work, *, has_finetune: bool, has_report: bool) -> dict[str, float]:
-    """Return the seconds of what is said of the winner, if that is this backbone."""
+    """Return the seconds of what is said of the recommended candidate, if it is of this backbone."""
     n_asked = EXPLAINED * (COVERED if has_finetune else 2)
     report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.photo or 0.0)
     return {

@@ -47,7 +47,7 @@ GROUPS, IN_A_GROUP = 12, 6
 """How many such findings of a kind are shown, and how many photos of each."""
 
 SUSPECTS, MISTAKES, IN_A_CELL, LEAST_SURE, OTHERS_MISTAKES = 60, 60, 12, 40, 20
-"""How many photos are shown at most: doubtful labels; mistakes of the winner, those in each cell of its
+"""How many photos are shown at most: doubtful labels; mistakes of the candidate, those in each cell of its
 confusion matrix, those it is least sure of; mistakes of each other candidate."""
 
 EXPLAINED = 24
@@ -100,7 +100,7 @@ class Spot:
         path: As in predictions.csv.
         part: train, validation or test.
         label: The class name it bears.
-        predicted: What the winner took it for; None unless it is a test photo.
+        predicted: What the recommended candidate took it for; None unless it is a test photo.
         x: From 0, left, to 1.
         y: From 0, bottom, to 1.
     """
@@ -137,33 +137,33 @@ class Gallery:
 def wanted(
     findings: Iterable[FindingSummary] = (),
     suspects: Sequence[str] = (),
-    winner: Predictions | None = None,
+    chosen: Predictions | None = None,
     others: Iterable[Predictions] = (),
     spots: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return the paths of the photos that a report shows, the most wanted first, none twice.
 
-    Findings to be compared side by side; doubtful labels; mistakes of the winner, surest first, then of each
-    cell of its confusion matrix; those it is least sure of; mistakes of the other candidates; those the
-    winner got right, of each class; the rest of the map. Of the cells, and of the classes, the first photo of
-    each comes before the second of any, so that none is empty when there is not room for all.
+    Findings to be compared side by side; doubtful labels; mistakes of the chosen candidate, surest first,
+    then of each cell of its confusion matrix; those it is least sure of; mistakes of the other candidates;
+    those that it got right, of each class; the rest of the map. Of the cells, and of the classes, the first
+    photo of each comes before the second of any, so that none is empty when there is not room for all.
 
     Args:
         findings: Gravest first.
         suspects: Paths of photos whose labels look wrong, worst first.
-        winner: Its answers on test.
+        chosen: Its answers on test.
         others: Those of the other candidates.
         spots: Paths of the photos on the map.
     """
     shown = [*_compared(findings), *suspects[:SUSPECTS]]
-    if winner:
-        shown += _paths(winner, winner.confident_mistakes(MISTAKES))
-        shown += _paths(winner, _by_cell(winner, winner.confident_mistakes(len(winner.paths)), IN_A_CELL))
-        shown += _paths(winner, winner.least_sure(LEAST_SURE))
+    if chosen:
+        shown += _paths(chosen, chosen.confident_mistakes(MISTAKES))
+        shown += _paths(chosen, _by_cell(chosen, chosen.confident_mistakes(len(chosen.paths)), IN_A_CELL))
+        shown += _paths(chosen, chosen.least_sure(LEAST_SURE))
     for other in others:
         shown += _paths(other, other.confident_mistakes(OTHERS_MISTAKES))
-    if winner:
-        shown += _paths(winner, _by_cell(winner, winner.confident_hits(len(winner.paths)), IN_A_CELL))
+    if chosen:
+        shown += _paths(chosen, _by_cell(chosen, chosen.confident_hits(len(chosen.paths)), IN_A_CELL))
     return tuple(dict.fromkeys(chain(shown, spots)))
 
 
@@ -253,7 +253,7 @@ def place(
     parts: Sequence[str],
     labels: Sequence[str],
     positions: NDArray[np.floating],
-    winner: Predictions,
+    chosen: Predictions,
 ) -> tuple[Spot, ...]:
     """Return the spots of a map.
 
@@ -262,10 +262,10 @@ def place(
         parts: N times train, validation or test.
         labels: N class names.
         positions: (N, 2) in [0, 1]; kept to 4 decimals.
-        winner: Its answers on the test photos.
+        chosen: Its answers on the test photos.
     """
-    predicted = (winner.class_names[label] for label in winner.predicted.tolist())
-    answers: Mapping[str, str] = dict(zip(winner.paths, predicted, strict=True))
+    predicted = (chosen.class_names[label] for label in chosen.predicted.tolist())
+    answers: Mapping[str, str] = dict(zip(chosen.paths, predicted, strict=True))
     return tuple(
         Spot(path, part, label, answers.get(path), round(x, 4), round(y, 4))
         for path, part, label, (x, y) in zip(paths, parts, labels, positions.tolist(), strict=True)

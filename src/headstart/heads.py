@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import features, learning_curve, metrics, novelty, probe, records, suspects
+from headstart.answers import Answers
 from headstart.features import Extractor
 from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.probe import Head
 from headstart.progress import Progress, Stopwatch
 from headstart.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
-from headstart.suspects import Answers
 
 VERSION = 3
 """Goes up when other heads, probabilities or learning curves come of the same features."""
@@ -172,7 +172,7 @@ class Heads:
 
     @property
     def answers(self) -> Answers:
-        """What is asked whether labels look wrong: the judged photos' answers out of fold."""
+        """The answers of heads that were not fitted on a photo, to the judged photos."""
         return Answers(f"{self._name}/features", self.judged, self.out_of_fold[self.judged])
 
     def learning_curve(self) -> LearningCurve:

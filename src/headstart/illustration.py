@@ -34,7 +34,8 @@ class Material:
         class_names: C names.
         findings: Gravest first.
         suspects: Paths of photos whose labels look wrong, worst first.
-        trial: The winner's backbone.
+        trial: The backbone of the candidate that is shown.
+        chosen: The name of that candidate, the recommended one.
     """
 
     root: Path
@@ -43,18 +44,20 @@ class Material:
     findings: tuple[FindingSummary, ...]
     suspects: tuple[str, ...]
     trial: Trial
+    chosen: str
 
 
 def write(run: Run, material: Material, store: Store, progress: Progress) -> None:
-    """Write gallery.json into a run folder that holds predictions.csv and the winner's model.
+    """Write gallery.json into a run folder that holds predictions.csv and the recommended model.
 
     Raises:
         DiskFull: No space is left.
     """
-    winner, *others = predictions.read(run.folder, material.class_names).values()
-    spots = place(material, winner, store, progress)
+    answers = predictions.read(run.folder, material.class_names)
+    chosen = answers.pop(material.chosen)
+    spots = place(material, chosen, store, progress)
     shown = gallery.wanted(
-        material.findings, material.suspects, winner, others, [spot.path for spot in spots]
+        material.findings, material.suspects, chosen, list(answers.values()), [spot.path for spot in spots]
     )
     keys = _thumbnail_keys(material, shown)
     values = store.get(list(keys.values()))
@@ -62,7 +65,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     made = gallery.make(
         [(path, material.root / path) for path in shown],
         kept=kept,
-        explained=list(explained(run, winner, material.root)),
+        explained=list(explained(run, chosen, material.root)),
         spots=spots,
         projection=projection.described(len(spots), material.trial.row.name),
         backbone=material.trial.row.name,
@@ -88,23 +91,23 @@ def _thumbnail_keys(material: Material, paths: Sequence[str]) -> dict[str, bytes
     }
 
 
-def place(material: Material, winner: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
+def place(material: Material, chosen: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
     """Return the map: all photos, or mistakes, suspects and others drawn at random."""
     parts = [(name, part) for name, part in material.parts.items() if part.files]
     paths = [path for _, part in parts for path in part.paths]
     row_of = {path: row for row, path in enumerate(paths)}
-    mistakes = [winner.paths[row] for row in winner.confident_mistakes(len(winner.paths))]
-    chosen = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.suspects)])
+    mistakes = [chosen.paths[row] for row in chosen.confident_mistakes(len(chosen.paths))]
+    drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.suspects)])
     trial, test = material.trial, material.parts["test"]
     all_features = np.concatenate([trial.heads.features, trial.features_of(test)])
     names = [name for name, part in parts for _ in part.paths]
     labels = np.concatenate([part.labels for _, part in parts])
     return gallery.place(
-        [paths[row] for row in chosen],
-        [names[row] for row in chosen],
-        [material.class_names[labels[row]] for row in chosen],
-        _positions(all_features[chosen], trial.settings.seed, store),
-        winner,
+        [paths[row] for row in drawn],
+        [names[row] for row in drawn],
+        [material.class_names[labels[row]] for row in drawn],
+        _positions(all_features[drawn], trial.settings.seed, store),
+        chosen,
     )
 
 
@@ -119,18 +122,18 @@ def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArra
     return found
 
 
-def explained(run: Run, winner: Predictions, root: Path) -> Iterator[Explained]:
-    """Yield heat maps of the winner over some test photos, for the class that it predicts.
+def explained(run: Run, chosen: Predictions, root: Path) -> Iterator[Explained]:
+    """Yield heat maps of the recommended candidate over some test photos, for the class that it predicts.
 
     Covering patches comes nearer to what a fine-tuned network needs, and takes seconds; a comparison of heads
     on features that are kept takes no longer itself.
     """
     model = classifier.load_run(run.folder)
     explainer = Explainer(model.engine, "cam" if model.record.technique == "features" else "occlusion")
-    rows: Sequence[int] = gallery.to_explain(winner)
+    rows: Sequence[int] = gallery.to_explain(chosen)
     pictures = pixels.read_many(
-        [root / winner.paths[row] for row in rows], model.record.image_size_px, model.record.fit
+        [root / chosen.paths[row] for row in rows], model.record.image_size_px, model.record.fit
     )
     for row, picture in zip(rows, pictures, strict=True):
-        heat = explainer.explain(picture, int(winner.predicted[row]))
-        yield gallery.explain(winner, row, picture, overlay(picture, heat), explainer.method)
+        heat = explainer.explain(picture, int(chosen.predicted[row]))
+        yield gallery.explain(chosen, row, picture, overlay(picture, heat), explainer.method)

@@ -7,14 +7,22 @@ from pathlib import Path
 from headstart.backbones.table import Backbone
 from headstart.comparison import Candidate, Results
 from headstart.metrics import Evaluation
+from headstart.significance import Interval
 from headstart.store import Usage
 
 Cells = Sequence[str]
 
 LEADERBOARD_NOTE = """\
-★: best on validation; validation, test: accuracy; interval: 95%, of test
-better, worse, tie: than ★, on the same test photos; ms: one photo on this machine
+★: the one to use, decided before test was read; rows: best on validation first
+validation, test: accuracy; interval: 95%, of test; ms: one photo, on this machine
+better, worse: than ★ on the same test photos; ?: they cannot tell the two apart
 time: what it took, minutes:seconds"""
+
+NAME_WIDTH = 16
+"""Letters of a class name in the leaderboard."""
+
+STANDING = {"better": "better", "worse": "worse", "unclear": "?"}
+"""How the leaderboard writes a decision."""
 
 BACKBONES_NOTE = """\
 pixels: side of the picture it is fed; features: numbers it makes of one
@@ -29,11 +37,11 @@ samples need a network to come back: `headstart cache clear weights samples`."""
 
 
 def render(results: Results) -> str:
-    """Return the leaderboard: the best on validation first, the winner marked, then where it stands."""
-    best = results.best
+    """Return the leaderboard: the best on validation first, the one to use marked, then the verdict."""
     header = ("  backbone", "technique", "validation", "test", "interval", "", "ms", "time")
-    decisions = {one.a: one.decision for one in results.comparisons}
-    rows = [_row(one, best, decisions) for one in results.candidates]
+    decisions = {one.a: STANDING[one.decision] for one in results.comparisons}
+    rows = [_row(one, results.chosen, decisions) for one in results.candidates]
+    rows.append(_baseline_row(results))
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
     chosen = f"{data.n_validation:,} to choose by"
@@ -44,18 +52,48 @@ def render(results: Results) -> str:
     return f"{counts}: {parts}\n\n{table(header, rows)}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
 
 
-def _row(one: Candidate, best: Candidate, decisions: Mapping[str, str]) -> Cells:
-    interval = one.test.accuracy_interval if one.test else None
+def _row(one: Candidate, chosen: Candidate, decisions: Mapping[str, str]) -> Cells:
     return (
-        f"{'★' if one == best else ' '} {one.backbone}",
+        f"{'★' if one is chosen else ' '} {one.backbone}",
         one.technique,
         f"{one.validation.accuracy:.1%}",
         f"{one.test.accuracy:.1%}" if one.test else "",
-        f"{interval.low:.1%}–{interval.high:.1%}".replace("%–", "–") if interval else "",
-        decisions.get(f"{one.backbone}/{one.technique}", ""),
+        _ends(one.test.accuracy_interval) if one.test else "",
+        decisions.get(one.name, ""),
         f"{one.latency_ms:.1f}",
         _duration(sum(one.seconds.values())),
     )
+
+
+def _baseline_row(results: Results) -> Cells:
+    """Return the row of what always saying the commonest class gets."""
+    always = results.baseline
+    decision = {"better": "worse", "worse": "better", "unclear": "?"}[always.comparison.decision]
+    return (
+        f"  always {_cut(always.class_name)}",
+        "",
+        f"{always.validation_accuracy:.1%}" if results.dataset.n_validation else "",
+        f"{always.accuracy:.1%}",
+        _ends(always.interval),
+        decision,
+        "",
+        "",
+    )
+
+
+def _cut(name: str) -> str:
+    """Return a class name, cut where it would make the table too wide."""
+    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
+
+
+def _ends(interval: Interval) -> str:
+    """Return both ends in per cent.
+
+    Example:
+        >>> _ends(Interval(0.971, 0.9951, 0.95))
+        '97.1–99.5%'
+    """
+    return f"{100 * interval.low:.1f}–{interval.high:.1%}"
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from headstart import audit as audits
 from headstart import (
     backbones,
+    decision,
     engine,
     experiment,
     leaderboard,
@@ -37,7 +38,6 @@ from headstart.run import Run
 from headstart.settings import Settings, from_toml
 from headstart.splits import Split, SplitRow
 from headstart.store import Store
-from headstart.verdict import name_of, recommended
 
 NAMED = 5
 """Photos that are named when they are not as they were."""
@@ -53,8 +53,8 @@ CELL = 20
 NOTE = "✗: does not agree; tolerance: how far apart two figures may be, or equal"
 
 LATENCY_NOTE = (
-    "Latencies measured now make another of the candidates that tie the cheapest, so the verdict speaks of "
-    "that one: its sentences were not compared."
+    "By the latencies measured now another candidate is materially cheaper, so the verdict speaks of that "
+    "one: its sentences and decisions were not compared."
 )
 BUDGET_NOTE = (
     "The run had a budget of {budget}, so what was tried depends on the clock: only what both tried, with as "
@@ -166,7 +166,7 @@ class Side:
     @property
     def candidates(self) -> dict[str, Candidate]:
         """The candidates by "backbone/technique", best on validation first."""
-        return {name_of(one): one for one in self.results.candidates}
+        return {one.name: one for one in self.results.candidates}
 
 
 def replay(
@@ -351,21 +351,23 @@ def _checks(then: Side, now: Side, settings: Settings, *, is_same: bool) -> Iter
     """Yield one check of each kind, in the order in which a run comes about."""
     has_budget = bool(settings.budget)
     both = _both_tried(then, now, has_budget=has_budget)
-    # Where the clock decided what to try, the winner and what is said of it may be others with good reason.
+    # Where the clock decided what to try, the decision and what is said of it may be others with good reason.
     is_whole = not has_budget or set(then.candidates) == set(now.candidates) == set(both)
     yield _settings_alike(then.results.settings, runs.config(settings))
     yield _equal("split.csv", *([_placed(row) for row in side.split] for side in (then, now)))
     if is_whole:
-        yield _equal("winner", *([_winner(side.results)] for side in (then, now)))
+        best = ([side.results.recommended.best_on_validation] for side in (then, now))
+        yield _equal("best on validation", *best)
     else:
         then, now = _only(then, both), _only(now, both)
     yield _equal("ranking", *([" > ".join(side.candidates)] for side in (then, now)))
     yield from _figures(then, now, both, is_same=is_same)
     yield from _probabilities(then, now, both, is_same=is_same)
     if is_whole:
-        yield _equal("decisions", *(_decisions(side.results) for side in (then, now)))
-        yield _equal("recommendation", *([_recommended(side, then)] for side in (then, now)))
+        recommended = then.results.recommended.name
+        yield _equal("recommendation", [recommended], [_by_costs_of(then, now)])
         if _speak_of_one(then, now):
+            yield _equal("decisions", *(_decisions(side.results) for side in (then, now)))
             yield _equal("verdict", *(_sentences(side.results, is_same=is_same) for side in (then, now)))
 
 
@@ -394,28 +396,31 @@ def _placed(row: SplitRow) -> str:
     return f"{row.path}: {row.label}, {row.part}, group {row.group}"
 
 
-def _winner(results: Results) -> str:
-    return f"{results.winner.backbone}/{results.winner.technique}"
-
-
 def _decisions(results: Results) -> list[str]:
     compared = [f"{one.a} against {one.b}: {one.decision}" for one in results.comparisons]
     return compared + [f"fine-tuning of {one.backbone}: {one.decision}" for one in results.worth]
 
 
-def _recommended(side: Side, then: Side) -> str:
-    """Return the candidate to use, by the latencies that were measured then."""
-    known = then.candidates
-    timed = [
-        dataclasses.replace(one, latency_ms=known[name].latency_ms) if name in known else one
-        for name, one in side.candidates.items()
+def _by_costs_of(then: Side, now: Side) -> str:
+    """Return what the answers of now recommend by the latencies and sizes that were measured then."""
+    before, after = then.results.recommended, now.results.recommended
+    if before.best_on_validation != after.best_on_validation:
+        return after.name
+    costs = {one.name: one for one in before.alternatives}
+    weighed = [
+        dataclasses.replace(
+            one, latency_ratio=costs[one.name].latency_ratio, size_ratio=costs[one.name].size_ratio
+        )
+        for one in after.alternatives
+        if one.name in costs
     ]
-    return name_of(recommended(timed, side.results.comparisons))
+    chosen = decision.choose(weighed, after.margin)
+    return chosen.name if chosen else after.best_on_validation
 
 
 def _speak_of_one(then: Side, now: Side) -> bool:
-    """Say whether both verdicts are of the candidate that is to be expected by the latencies of then."""
-    return name_of(recommended(now.results.candidates, now.results.comparisons)) == _recommended(now, then)
+    """Say whether the verdict of now is of the candidate that the costs of then would have it recommend."""
+    return now.results.recommended.name == _by_costs_of(then, now)
 
 
 def _sentences(results: Results, *, is_same: bool) -> list[str]:
@@ -448,7 +453,7 @@ def _accuracies(part: ScoredPart, then: Candidate, now: Candidate, *, is_same: b
     allowed = max(share, 1 / _scores(then, part).n_images) if share else 0.0
     ours, theirs = _by_seed(then, part), _by_seed(now, part)
     for seed in (seed for seed in ours if seed in theirs):
-        where = f"{name_of(then)}{seed}"
+        where = f"{then.name}{seed}"
         yield _near(f"accuracy on {part}", where, ours[seed], theirs[seed], allowed)
 
 
@@ -463,7 +468,7 @@ def _by_seed(one: Candidate, part: ScoredPart) -> dict[str, float]:
 def _log_loss(part: ScoredPart, then: Candidate, now: Candidate, *, is_same: bool) -> Check:
     allowed = _tolerance(then.technique, is_same=is_same).log_loss
     ours, theirs = _scores(then, part).log_loss, _scores(now, part).log_loss
-    return _near(f"log loss on {part}", name_of(then), ours, theirs, allowed)
+    return _near(f"log loss on {part}", then.name, ours, theirs, allowed)
 
 
 def _scores(one: Candidate, part: ScoredPart) -> Evaluation:

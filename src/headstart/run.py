@@ -14,17 +14,16 @@ from typing import Any
 import filelock
 
 from headstart import samples
-from headstart.comparison import SCHEMA_VERSION, Results, Winner
+from headstart.comparison import SCHEMA_VERSION, Recommendation, Results
 from headstart.errors import RunError, SettingsError, disk_full_named
 from headstart.records import read_json, write_json, write_toml
 from headstart.settings import Settings, from_toml
 
-CONFIG, RESULTS, SELECTION, MODEL, CHEAPER, WORK, LOCK = (
+CONFIG, RESULTS, DECISION, MODEL, WORK, LOCK = (
     "config.toml",
     "results.json",
-    "selection.json",
+    "decision.json",
     "model",
-    "cheaper",
     ".work",
     ".lock",
 )
@@ -44,14 +43,8 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The winner's folder."""
+        """The folder of the recommended model."""
         return self.folder / MODEL
-
-    @property
-    def recommended(self) -> Path:
-        """What to give `headstart predict`: the run, or its cheaper model where the verdict prefers that."""
-        cheaper = self.folder / CHEAPER
-        return cheaper if cheaper.is_dir() else self.folder
 
     @property
     def work(self) -> Path:
@@ -83,18 +76,18 @@ class Run:
             )
         return results
 
-    def select(self, winner: Winner) -> str:
-        """Write down the winner, before the test part is read, and return when that was: ISO 8601, UTC."""
-        write_json(self.folder / SELECTION, winner)
+    def decide(self, recommended: Recommendation) -> str:
+        """Write down the decision, before the test part is read, and return when that was: ISO 8601, UTC."""
+        write_json(self.folder / DECISION, recommended)
         return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
-    def keep_model(self, folder: Path, name: str = MODEL) -> None:
-        """Copy a saved classifier into this run, the winner's as its model: the whole of it, or none.
+    def keep_model(self, folder: Path) -> None:
+        """Copy a saved classifier into this run as its model: the whole of it, or none.
 
         Raises:
             DiskFull: No space is left.
         """
-        copy, kept = self.work / name, self.folder / name
+        copy, kept = self.work / MODEL, self.model
         with disk_full_named(self.folder):
             shutil.rmtree(copy, ignore_errors=True)
             copy.mkdir(parents=True)

@@ -116,6 +116,11 @@ class Settings:
     max_error: float = option(
         0.01, "Part of the answers that may be wrong; below the confidence for it, abstain.", part=True
     )
+    margin: float = option(
+        0.01,
+        "Part of the photos that a cheaper candidate may be wrong on more often and be recommended; 0: none.",
+        share=True,
+    )
     coverage: float = option(0.95, "Part of the photos whose label must be in the set of likely classes.")
     seeds: int = option(1, "Fine-tune so many times, each from another seed, and show the spread.", minimum=1)
     report: bool = option(True, "Write report.html and a model card, README.md, into the run folder.")
@@ -192,6 +197,8 @@ def _check(known: "dataclasses.Field[Any]", value: Any) -> None:
         raise SettingsError(f"{known.name} is {value}.", f"Give {limits['minimum']} or more.")
     if "positive" in limits and not value > 0:
         raise SettingsError(f"{known.name} is {value}.", "Give a number above 0.")
+    if "share" in limits and not 0 <= value < 0.5:
+        raise SettingsError(f"{known.name} is {value}.", "Give a part of the photos, from 0 to below 0.5.")
     if "part" in limits and not 0 < value < 0.9:
         raise SettingsError(f"{known.name} is {value}.", "Give a part of all photos, above 0 and below 0.9.")
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import calibration, metrics, probe
+from headstart.answers import Answers
 from headstart.splits import IN_EVERY_FIT
 
 CSV_HEADER = ("path", "label", "suggested", "p_label", "p_suggested")
@@ -55,21 +56,6 @@ class Suspect:
     def row(self) -> tuple[str, ...]:
         """Return its line of suspects.csv, under `CSV_HEADER`."""
         return (self.path, self.label, self.suggested, f"{self.p_label:.4f}", f"{self.p_suggested:.4f}")
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a candidate says of photos that it was not fitted on.
-
-    Attributes:
-        by: Whose they are, such as "mobilenet_v2/features".
-        rows: (M,) which photos they are of, M of 1 or more.
-        probabilities: float32 (M, C).
-    """
-
-    by: str
-    rows: NDArray[np.intp]
-    probabilities: Floats
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from headstart.finetune import Epoch
 from headstart.progress import Progress
 from headstart.run import config
 from headstart.settings import Settings
-from headstart.verdict import name_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -115,8 +114,8 @@ class Trackers:
     def _complete(self, tracker: Tracker, results: Results, files: Sequence[Path]) -> None:
         for one in results.candidates:
             for epoch in one.training.history:
-                if (tracker, name_of(one), epoch.number) not in self._logged:
-                    tracker.log(name_of(one), epoch.number, metrics_of(epoch))
+                if (tracker, one.name, epoch.number) not in self._logged:
+                    tracker.log(one.name, epoch.number, metrics_of(epoch))
         tracker.finish(results, files)
 
     def close(self) -> None:
@@ -329,9 +328,9 @@ class TensorBoard(Tracker):
         from tensorboard.plugins.text.summary_v2 import text_pb
 
         for one in results.candidates:
-            file = self._file(self._root / name_of(one))
-            file.add(hparams_pb(params_of(one, results.seed), trial_id=f"{self._root.name} {name_of(one)}"))
-            self.log(name_of(one), 0, outcome(one))
+            file = self._file(self._root / one.name)
+            file.add(hparams_pb(params_of(one, results.seed), trial_id=f"{self._root.name} {one.name}"))
+            self.log(one.name, 0, outcome(one))
             file.add(_session_end())
         self._file(self._root).add(text_pb("verdict", _verdict(results)))
         for path in files:
@@ -426,16 +425,16 @@ class MLflow(Tracker):
         self._batch(self._of(candidate), metrics, step)
 
     def finish(self, results: Results, files: Sequence[Path]) -> None:
-        """Log what the candidates came to; to the run itself the winner, the verdict and the files."""
+        """Log what the candidates came to; to the run itself the one to use, the verdict and the files."""
         for one in results.candidates:
-            self._batch(self._of(name_of(one)), outcome(one), params=params_of(one, results.seed))
+            self._batch(self._of(one.name), outcome(one), params=params_of(one, results.seed))
         tags = {
-            "winner": name_of(results.best),
+            "recommended": results.recommended.name,
             "headstart.version": results.versions["headstart"],
             "data_sha256": results.data_sha256,
             "mlflow.note.content": _verdict(results),
         }
-        self._batch(self._run, outcome(results.best), tags=tags)
+        self._batch(self._run, outcome(results.chosen), tags=tags)
         for path in files:
             self._client.log_artifact(self._run, str(path))
 

@@ -28,6 +28,7 @@ from headstart import (
     versions,
 )
 from headstart import calibration as calibrations
+from headstart.answers import Answers
 from headstart.augmentation import Effect
 from headstart.backbones.table import Backbone
 from headstart.calibration import Calibration
@@ -64,11 +65,13 @@ Floats = NDArray[np.float32]
 class Trained:
     """A candidate not yet measured on test, the folder of its classifier, and how it answers a part.
 
+    `validation` is what it answered on photos that it was not fitted on, by which it is compared with others.
     `repeats` are the same training from other seeds, in the order of the candidate's own.
     """
 
     candidate: Candidate
     folder: Path
+    validation: Answers
     answer: Callable[[Part], Floats]
     repeats: tuple[Callable[[Part], Floats], ...] = ()
 
@@ -97,14 +100,18 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Of a fine-tuned network: M validation photos with their labels and its probabilities, (M,) and (M, C).
+    """Of a fine-tuned network: what it answered on M validation photos.
 
     Attributes:
+        labels: int32 (M,).
+        rows: (M,), which of the photos to learn from they are, ascending.
+        probabilities: float32 (M, C).
         references: float32 (R, D), what novelty is measured from.
         novelty: Scores of photos by references that they are not among.
     """
 
     labels: NDArray[np.int32]
+    rows: NDArray[np.intp]
     probabilities: Floats
     references: Floats
     novelty: Floats
@@ -248,7 +255,7 @@ class Trial:
     # Technique 1.
 
     def features_of(self, test: Part) -> Floats:
-        """Return the features of the test part, float32 (N, D); only when the winner is fixed."""
+        """Return the features of the test part, float32 (N, D); only after the decision."""
         title = f"{self.row.name} test features"
         return self.extractor.features(test.files, test.digests, title, self._progress)
 
@@ -267,8 +274,8 @@ class Trial:
 
         training = Training(self.image_size_px, heads.l2)
         whole = self.extractor.engine.with_head(calibrated.weights, calibrated.bias, references)
-        candidate = self._saved("features", whole, heads.scores, calibration, training, self._latency_ms())
-        return Trained(candidate, self._folder("features"), answer)
+        candidate = self._saved("features", whole, heads.scores, calibration, training)
+        return Trained(candidate, self._folder("features"), heads.answers, answer)
 
     def _calibration(
         self, probabilities: Floats, labels: NDArray[np.int32], novelty_scores: Floats
@@ -280,14 +287,6 @@ class Trial:
             coverage=self.settings.coverage,
             novelty=novelty_scores,
         )
-
-    def _latency_ms(self) -> float:
-        """Return what one picture takes; on this machine it is measured once."""
-        known = forecast.recall(self._store, self._cost_key).latency_ms
-        if known is None:
-            known = self.extractor.engine.latency_ms()
-            self._remember(latency_ms=known)
-        return known
 
     # Technique 2.
 
@@ -312,7 +311,9 @@ class Trial:
             Repeat(seed, one.validation.accuracy, None) for seed, one in zip(seeds, candidates, strict=True)
         ]
         first = dataclasses.replace(candidates[0], repeats=tuple(repeats) if len(repeats) > 1 else ())
-        return Trained(first, self._folder("finetune"), answers[0], tuple(answers[1:]))
+        rows, probabilities = records.from_npz(self._answers_file("finetune").read_bytes())
+        validation = Answers(first.name, rows, probabilities)
+        return Trained(first, self._folder("finetune"), validation, answers[0], tuple(answers[1:]))
 
     def _is_kept(self, name: str, origin: Origin) -> bool:
         """Say whether a candidate of this origin lies in the work folder, whole."""
@@ -321,6 +322,7 @@ class Trial:
                 return False
             classifier.load(self._folder(name))
             records.read_json(self._candidate_file(name), Candidate)
+            records.from_npz(self._answers_file(name).read_bytes())
         except (RunError, FileNotFoundError):
             return False
         return True
@@ -369,7 +371,9 @@ class Trial:
         calibration = self._calibration(judged.probabilities, judged.labels, judged.novelty)
         calibrated = tuned.head.tempered(calibration.temperature)
         whole = backbone.with_head(calibrated.weights, calibrated.bias, judged.references)
-        self._saved(name, whole, scores, calibration, training, whole.latency_ms())
+        answers = records.to_npz((judged.rows, judged.probabilities))
+        records.write_bytes(self._answers_file(name), answers)
+        self._saved(name, whole, scores, calibration, training)
 
     def _judged(self, tuned: FineTuned, backbone: Engine) -> Judged:
         """Ask what will be handed over about the validation photos, and some others beside them.
@@ -386,9 +390,11 @@ class Trial:
         vectors = self._vectors(backbone, rows)
         fold_of = held_out_in(self.turns, len(labels))
         own = vectors[np.isin(rows, validation)]
+        order = np.argsort(validation)
         return Judged(
-            labels=labels[validation],
-            probabilities=tuned.answers if has_seen_all else tuned.head.probabilities(own),
+            labels=labels[validation[order]],
+            rows=validation[order],
+            probabilities=tuned.answers[order] if has_seen_all else tuned.head.probabilities(own),
             references=novelty.references(vectors, labels[rows], seed=seed),
             novelty=novelty.out_of_fold(vectors, labels[rows], fold_of[rows], seed=seed),
         )
@@ -487,6 +493,9 @@ class Trial:
         """Return the file that is written last of a candidate."""
         return self._work / f"{self.row.name}-{name}.origin.json"
 
+    def _answers_file(self, name: str) -> Path:
+        return self._work / f"{self.row.name}-{name}.npz"
+
     def _record(self, technique: str, calibration: Calibration) -> ClassifierRecord:
         return ClassifierRecord(
             schema_version=classifier.SCHEMA_VERSION,
@@ -507,7 +516,6 @@ class Trial:
         scores: Evaluation,
         calibration: Calibration,
         training: Training,
-        latency_ms: float,
     ) -> Candidate:
         """Save a candidate's classifier and what is known of it in the work folder."""
         folder, technique = self._folder(name), name.partition("-")[0]
@@ -523,7 +531,7 @@ class Trial:
             seconds=seconds_of(technique, self._watch.seconds),
             parameters=self.row.parameters + n_head,
             size_mb=max(file.stat().st_size for file in folder.iterdir()) / 1e6,
-            latency_ms=latency_ms,
+            latency_ms=0.0,
             training=training,
         )
         records.write_json(self._candidate_file(name), candidate)

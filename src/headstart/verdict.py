@@ -5,15 +5,27 @@ Each sentence has the number behind it, and nothing is said that was not measure
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headstart.calibration import LADDER, MOST, Calibration, Selection, Shortfall
-from headstart.comparison import Candidate, FindingSummary, Rule, Worth
+from headstart.comparison import (
+    Baseline,
+    Candidate,
+    DatasetSummary,
+    FindingSummary,
+    Measured,
+    Recommendation,
+    Rule,
+    Shift,
+    Worth,
+)
+from headstart.decision import is_cheaper, saved
+from headstart.findings import COPY_KINDS, IMBALANCE
 from headstart.forecast import Forecast, in_words
 from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
-from headstart.significance import Comparison, Decision, Interval, prefer
+from headstart.significance import Comparison, Interval
 from headstart.suspects import Expectation, Suspect
 
 LARGE = 1000
@@ -24,23 +36,20 @@ SIMILAR = 0.9
 """Headway from which on the rule of thumb's data is similar to ImageNet. The rule names no number; ours lies
 between what mobilenet_v2 comes to on photos of animals, 0.98, and of clothing, 0.78."""
 
-STANDING: dict[Decision, str] = {"worse": "is better than", "tie": "ties with", "better": "is worse than"}
-"""How the reference of a comparison stands to the other candidate, of whom the decision tells."""
-
 
 @dataclass(frozen=True)
 class Evidence:
     """All that a verdict is drawn from.
 
     Attributes:
-        candidates: Best on validation first, each measured on test; the first was fixed before.
-        accuracy: By candidate, "backbone/technique": the interval of its accuracy on test.
-        comparisons: Of each other candidate with the first, on test.
+        candidates: Best on validation first, each measured on test.
+        recommended: Which of them to use; decided before.
+        comparisons: Of each other candidate with the recommended, on test.
         worth: Of each backbone that was tried with both techniques.
-        calibration: Of the candidate that `recommended` names; None where there is none.
-        selection: What its threshold let through on test; None without a threshold.
+        baseline: What always saying the commonest class gets.
+        shift: How far test is from validation; None where no test photo is without a copy.
+        dataset: How many photos there are, and in which part.
         max_error: Part of the answers that calibration was told may be wrong.
-        n_images: Photos that were checked and can be read.
         findings: Of the audit, gravest first.
         n_judged: Labels that a probe was asked about.
         suspects: Those that look wrong, the worst first.
@@ -50,13 +59,13 @@ class Evidence:
     """
 
     candidates: tuple[Candidate, ...]
-    accuracy: Mapping[str, Interval]
+    recommended: Recommendation
     comparisons: tuple[Comparison, ...]
     worth: tuple[Worth, ...]
-    calibration: Calibration | None
-    selection: Selection | None
+    baseline: Baseline
+    shift: Shift | None
+    dataset: DatasetSummary
     max_error: float
-    n_images: int
     findings: tuple[FindingSummary, ...]
     n_judged: int
     suspects: tuple[Suspect, ...]
@@ -64,31 +73,40 @@ class Evidence:
     forecast: Forecast
     suspects_expected: Expectation | None = None
 
+    @property
+    def chosen(self) -> Candidate:
+        """The recommended candidate."""
+        return next(one for one in self.candidates if one.name == self.recommended.name)
 
-def name_of(candidate: Candidate) -> str:
-    """Return "backbone/technique", by which comparisons know a candidate."""
-    return f"{candidate.backbone}/{candidate.technique}"
+    @property
+    def calibration(self) -> Calibration:
+        """Of the recommended candidate."""
+        return self.chosen.calibration
 
+    @property
+    def selection(self) -> Selection | None:
+        """What its threshold let through on test; None without a threshold."""
+        return self.chosen.test.selection if self.chosen.test else None
 
-def recommended(candidates: Sequence[Candidate], comparisons: Sequence[Comparison]) -> Candidate:
-    """Return the candidate to use: the first, or the cheapest of those that tie with it on test."""
-    by_name = {name_of(one): one for one in candidates}
-    latency_ms = {name: one.latency_ms for name, one in by_name.items()}
-    size_mb = {name: one.size_mb for name, one in by_name.items()}
-    return by_name[prefer(name_of(candidates[0]), comparisons, latency_ms, size_mb)]
+    @property
+    def n_images(self) -> int:
+        """Photos that were checked and can be read."""
+        return self.dataset.n_images
 
 
 def write(evidence: Evidence) -> tuple[str, ...]:
-    """Return the verdict: 3 to 8 sentences, each with a number.
+    """Return the verdict in sentences, each with a number; the first bears what its figure needs beside it.
 
     Raises:
         ValueError: The candidate to use was not measured on test.
     """
-    use = recommended(evidence.candidates, evidence.comparisons)
+    use = evidence.chosen
     if use.test is None:
-        raise ValueError(f"{name_of(use)} was not measured on test")
+        raise ValueError(f"{use.name} was not measured on test")
     sentences = (
-        _use(use, use.test, evidence.accuracy[name_of(use)]),
+        _use(use, use.test, evidence),
+        _shifted(evidence),
+        _choice(evidence),
         _rivals(use, evidence),
         _finetuning(use, evidence.worth),
         _confidence(evidence),
@@ -110,7 +128,7 @@ def worth_finetuning(
         comparisons: On test, among them "backbone/finetune" with "backbone/features" as `b`.
         photos_per_class: Training photos over classes.
     """
-    by_name = {name_of(one): one for one in candidates}
+    by_name = {one.name: one for one in candidates}
     found = {(one.a, one.b): one for one in comparisons}
     pairs = [
         (f"{name}/finetune", f"{name}/features") for name in dict.fromkeys(one.backbone for one in candidates)
@@ -156,7 +174,11 @@ def _worth(features: Candidate, finetune: Candidate, found: Comparison, photos_p
 
 
 def _measured(backbone: str, found: Comparison, seconds: float) -> str:
-    outcome = {"better": "it was worth it", "worse": "it did harm", "tie": "a tie, so features will do"}
+    outcome = {
+        "better": "it was worth it",
+        "worse": "it did harm",
+        "unclear": "these photos cannot tell whether it was worth it",
+    }
     return (
         f"Fine-tuning {backbone} instead of training on its features changed accuracy on {found.n_images:,} "
         f"test photos by {_points(found.difference)} ({_range(found.interval)}) for "
@@ -174,10 +196,113 @@ def _rule_of_thumb(rule: Rule, photos_per_class: float, made: float) -> str:
     )
 
 
-def _use(use: Candidate, test: Evaluation, interval: Interval) -> str:
+def _use(use: Candidate, test: Measured, evidence: Evidence) -> str:
+    return f"Use {use.words}: {_right(test)}{_spread(use)}{_guessing(evidence.baseline)}."
+
+
+def _right(test: Measured) -> str:
+    """Say how often it is right: first where that is not flattered, by copies or by one large class."""
+    clean, n = test.without_leaks, f"{test.n_images:,}"
+    if clean is None:
+        return _on_average(test) if _is_unequal(test) else f"it is {_accuracy(test, f'{n} test photos')}"
+    if clean.accuracy is None or clean.interval is None:
+        return (
+            f"it is right on {test.accuracy:.1%} of {n} test photos, but each of these has a copy in train "
+            "or validation, so how it does on new photos is not known"
+        )
     return (
-        f"Use {_said(use)}: it is right on {test.accuracy:.1%} of {test.n_images:,} test photos "
-        f"({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%}){_spread(use)}."
+        f"it is right on {clean.accuracy:.1%} of the {clean.n_images:,} test photos that have no copy in "
+        f"train or validation ({_ends(clean.interval)}); of all {n}, copies included, on {test.accuracy:.1%}"
+    )
+
+
+def _accuracy(test: Measured, photos: str) -> str:
+    return f"right on {test.accuracy:.1%} of {photos} ({_ends(test.accuracy_interval)})"
+
+
+def _on_average(test: Measured) -> str:
+    return (
+        f"it finds {test.balanced_accuracy:.1%} of a class's test photos on average, all classes counted "
+        f"alike ({_ends(test.balanced_accuracy_interval)}), and is "
+        f"{_accuracy(test, f'all {test.n_images:,}')}"
+    )
+
+
+def _is_unequal(test: Measured) -> bool:
+    counts = [one.n_images for one in test.per_class if one.n_images]
+    return max(counts) >= IMBALANCE * min(counts)
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%}"
+
+
+def _guessing(baseline: Baseline) -> str:
+    """Say what guessing gets where the candidate is not clearly above it."""
+    compared = baseline.comparison
+    if compared.decision == "better":
+        return ""
+    stands = "worse than" if compared.decision == "worse" else "not clearly better than"
+    return (
+        f". That is {stands} always saying {baseline.class_name}, which is right on {baseline.accuracy:.1%} "
+        f"of the same photos ({_points(compared.difference)}, {_range(compared.interval)})"
+    )
+
+
+def _shifted(evidence: Evidence) -> str:
+    """Say that test is farther from validation than chance takes it, and what that may mean."""
+    found = evidence.shift
+    if found is None or not found.is_more_than_chance:
+        return ""
+    return (
+        f"On {found.n_validation:,} validation photos it was right on {found.validation_accuracy:.1%}, on "
+        f"{found.n_test:,} of test on {found.test_accuracy:.1%}: {_points(found.difference)} "
+        f"({_range(found.interval)}), which is more than chance (p {_chance(found.p_value)}). "
+        f"{_reason(found, evidence)}"
+    )
+
+
+def _reason(found: Shift, evidence: Evidence) -> str:
+    """Return what may have taken test away from validation, the likeliest first."""
+    copied = [one for one in evidence.findings if one.kind in COPY_KINDS]
+    if found.difference > 0:
+        return "The test photos are easier than those it was chosen by: see whether they were picked."
+    if copied:
+        return (
+            f"The likeliest reason are copies: {copied[0].detail} Validation then flatters, and test is to "
+            "be believed."
+        )
+    if "test" in evidence.dataset.given_parts:
+        return (
+            "The test part is one of your own, and seems to be of another kind: another camera, place or "
+            "season, or other labels. If new photos will be like those of test, believe test, and train on "
+            "such photos too."
+        )
+    return (
+        "Both were drawn from the same photos, so either this is rare bad luck, which another --seed would "
+        "show, or photos that belong together were divided: --group-by keeps them together."
+    )
+
+
+def _chance(p_value: float) -> str:
+    return f"= {p_value:.3f}" if p_value >= 0.001 else "< 0.001"
+
+
+def _choice(evidence: Evidence) -> str:
+    """Say why it is this one, and what a cheaper one would save and may cost."""
+    recommended = evidence.recommended
+    if len(evidence.candidates) == 1:
+        return ""
+    if recommended.name != recommended.best_on_validation:
+        return recommended.why
+    cheaper = [one for one in recommended.alternatives if is_cheaper(one)]
+    if not cheaper:
+        return recommended.why
+    other = max(cheaper, key=lambda one: one.at_least)
+    return (
+        f"{recommended.why} {other.words} would save {saved(other)}, and may cost up to "
+        f"{-100 * other.at_least:.1f} points: on {other.n_images:,} photos that neither was fitted "
+        f"on it differs by {_points(other.difference)}."
     )
 
 
@@ -190,32 +315,50 @@ def _spread(use: Candidate) -> str:
 
 
 def _rivals(use: Candidate, evidence: Evidence) -> str:
-    """Say how the one to use stands beside the others, and why it is preferred where they tie."""
-    first, own = evidence.candidates[0], name_of(use)
-    found = {one.a: one for one in evidence.comparisons if one.b == name_of(first)}
-    if not found:
+    """Say how the one to use stands beside the others on test."""
+    found = [one for one in evidence.comparisons if one.b == use.name]
+    names = {
+        decision: [one for one in found if one.decision == decision]
+        for decision in ("worse", "unclear", "better")
+    }
+    told = [
+        _beaten(names["worse"], len(found)),
+        *(_not_told_apart(one) for one in names["unclear"]),
+        *(_beats(one) for one in names["better"]),
+    ]
+    said = [one for one in told if one]
+    return f"On test it {_join(said)}." if said else ""
+
+
+def _beaten(worse: Sequence[Comparison], n_others: int) -> str:
+    if not worse:
         return ""
-    if use is not first:
-        tie = found[own]
-        return (
-            f"It ties with {_said(first)}, the best on validation ({_points(tie.difference)}, "
-            f"{_range(tie.interval)}), and is cheaper: {use.latency_ms:.1f} ms a photo against "
-            f"{first.latency_ms:.1f}, {use.size_mb:.1f} MB against {first.size_mb:.1f}. "
-            "It is kept as `cheaper`."
-        )
-    nearest = max(found.values(), key=lambda one: one.difference)
-    others = nearest.a.replace("/", " with ")
-    differs = f"differs by {_points(nearest.difference)} ({_range(nearest.interval)})"
-    chosen = f"; {_said(first)} was chosen before, on {first.validation.n_images:,} validation photos"
-    end = f"{chosen if nearest.decision == 'better' else ''}."
-    if len(found) == 1:
-        return f"On these photos it {STANDING[nearest.decision]} {others}, which {differs}{end}"
-    counts = Counter(one.decision for one in found.values())
-    standing = [f"{verb} {counts[decision]}" for decision, verb in STANDING.items() if counts[decision]]
-    return (
-        f"On these photos it {_join(standing)} of the {len(found):,} other candidates; the best of them, "
-        f"{others}, {differs}{end}"
+    nearest = max(worse, key=lambda one: one.difference)
+    which = (
+        "is better than"
+        if n_others == 1
+        else f"is better than {len(worse):,} of {n_others:,} others, the nearest being"
     )
+    return f"{which} {_other(nearest)} ({_differs(nearest)})"
+
+
+def _not_told_apart(one: Comparison) -> str:
+    return (
+        f"cannot be told apart from {_other(one)} on these {one.n_images:,} photos (they could differ by up "
+        f"to {100 * one.at_most:.1f} points)"
+    )
+
+
+def _beats(one: Comparison) -> str:
+    return f"is worse than {_other(one)} ({_differs(one)}), which validation had not foretold"
+
+
+def _other(one: Comparison) -> str:
+    return one.a.replace("/", " with ")
+
+
+def _differs(one: Comparison) -> str:
+    return f"{_points(one.difference)}, {_range(one.interval)}"
 
 
 def _finetuning(use: Candidate, worth: Sequence[Worth]) -> str:
@@ -325,10 +468,6 @@ def _more_photos(curve: LearningCurve | None) -> str:
         f"One point of accuracy takes about {_rounded(more.n_photos)} more training photos "
         f"({_rounded(more.low)} to {_rounded(more.high)}), by the learning curve of the features."
     )
-
-
-def _said(candidate: Candidate) -> str:
-    return f"{candidate.backbone} with {candidate.technique}"
 
 
 def _points(difference: float) -> str:

@@ -52,7 +52,7 @@ def costs(results: Results, cost: str, title: str) -> Spec | None:
     layers: list[alt.Chart | alt.LayerChart] = [
         step.mark_line(interpolate="step-after", style="front"),
         base.mark_rule(style="interval").encode(y="low:Q", y2="high:Q"),
-        base.transform_filter("datum.is_winner").mark_point(style="winner"),
+        base.transform_filter("datum.is_chosen").mark_point(style="chosen"),
     ]
     for technique in sorted({row["technique"] for row in rows}):
         marked = base.transform_filter(f"datum.technique == '{technique}'").encode(tooltip=tooltip)
@@ -69,7 +69,7 @@ def _costs(results: Results, cost: str) -> list[Row]:
             "number": str(number),
             "name": said(one),
             "technique": one.technique,
-            "is_winner": one == results.best,
+            "is_chosen": one == results.chosen,
             "cost": getattr(one, cost),
             "accuracy": one.test.accuracy,
             "low": one.test.accuracy_interval.low,
@@ -99,7 +99,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def differences(results: Results) -> Spec | None:
-    """Draw the difference of each other candidate to the winner, with its interval; None without others."""
+    """Draw the difference of each other candidate to the recommended one; None without others."""
     import altair as alt
 
     if not results.comparisons:
@@ -117,14 +117,14 @@ def differences(results: Results) -> Spec | None:
         for number, one in enumerate(ordered)
     ]
     axis = alt.Axis(labelExpr="datum.value == 0 ? '0' : format(datum.value * 100, '+~r')", tickCount=6)
-    x = alt.X("difference:Q").title("points of accuracy, against the winner").axis(axis)
+    x = alt.X("difference:Q").title("points of accuracy, against the recommended").axis(axis)
     y = alt.Y("row:O").axis(None)
     base = _chart(rows).encode(y=y)
     tooltip = _tooltips(
         ("candidate", "name", None), ("difference", "difference", "+.1%"), ("decision", "decision", None)
     ) + _interval_tooltips("low", "high", "+.1%")
     shape = alt.Shape("decision:N").scale(
-        domain=["better", "tie", "worse"], range=["triangle-right", "circle", "triangle-left"]
+        domain=["better", "unclear", "worse"], range=["triangle-right", "circle", "triangle-left"]
     )
     layers = [
         _chart([{"zero": 0}]).mark_rule(style="zero").encode(x="zero:Q"),

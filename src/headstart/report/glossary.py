@@ -14,7 +14,7 @@ TERMS = {
     "accuracy": Term("Accuracy", "The part of the photos whose likeliest class is their label."),
     "validation": Term(
         "Validation and test",
-        "Validation photos are what the winner was chosen by. Test photos were not looked at before that, so "
+        "Validation photos are what candidates are chosen by. Test photos were not looked at before that, so "
         "what is measured on them is not flattered by the choice.",
     ),
     "interval": Term(
@@ -22,10 +22,15 @@ TERMS = {
         "A range made so that it holds the true figure in 95 of 100 samples of test photos. It covers the "
         "chance of which photos were taken, not that of another training.",
     ),
-    "tie": Term(
-        "Tie",
-        "Two candidates whose difference on the same test photos cannot be told from chance. With more test "
-        "photos one of them may turn out to be better.",
+    "unclear": Term(
+        "Not told apart",
+        "Two candidates whose difference on the same test photos cannot be told from chance. That does not "
+        "say that they are alike: the interval says by how much they could differ.",
+    ),
+    "margin": Term(
+        "Margin",
+        "By so much accuracy a materially cheaper candidate may be worse and still be recommended. It must "
+        "be shown, with 95% confidence, on photos that were not trained on.",
     ),
     "mcnemar": Term(
         "p, corrected",

@@ -85,7 +85,7 @@
       style: {
         front: { color: muted, strokeWidth: 1.25, strokeDash: [4, 3] },
         interval: { color: muted, strokeWidth: 1.5, opacity: 0.8 },
-        winner: { ...point, filled: false, size: 520, color: wrong, strokeWidth: 1.75 },
+        chosen: { ...point, filled: false, size: 520, color: wrong, strokeWidth: 1.75 },
         finetune: { ...point, size: 290, color: accent, stroke: page, strokeWidth: 1 },
         features: { ...point, size: 290, color: page, stroke: accent, strokeWidth: 1.75 },
         finetune_number: { ...number, color: colour("--on-accent") },

@@ -23,7 +23,6 @@ from headstart.report.figures import NOTHING, Figures
 from headstart.report.glossary import TERMS
 from headstart.report.photos import Photos, cells, coloured, side_by_side, spots
 from headstart.store import Store
-from headstart.verdict import name_of, recommended
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -137,18 +136,15 @@ def _context(contents: Contents, photos: Photos) -> dict[str, Any]:
     """Return what the templates may name."""
     results = contents.results
     figures = Figures(results)
-    use = recommended(results.candidates, results.comparisons)
     name = str(results.settings.get("data", contents.name)).rstrip("/").rsplit("/", 1)[-1]
     return {
         "title": f"{name.removeprefix('sample:')}: which backbone?",
         "name": name.removeprefix("sample:"),
         "run": contents.name,
         "results": results,
-        "best": results.best,
-        "use": use,
-        "position": {name_of(one): number for number, one in enumerate(results.candidates)},
+        "chosen": results.chosen,
+        "position": {one.name: number for number, one in enumerate(results.candidates)},
         "decisions": {one.a: number for number, one in enumerate(results.comparisons)},
-        "name_of": name_of,
         "figures": figures,
         "charts": _charts(contents),
         "photos": photos,
@@ -156,8 +152,8 @@ def _context(contents: Contents, photos: Photos) -> dict[str, Any]:
         "suspects": contents.suspects[:SUSPECTS],
         "n_suspects": len(contents.suspects),
         "quarantine": contents.quarantine,
-        "mistakes": _rows_of(contents, results.best, "confident_mistakes", MISTAKES),
-        "least_sure": _rows_of(contents, results.best, "least_sure", LEAST_SURE),
+        "mistakes": _rows_of(contents, results.chosen, "confident_mistakes", MISTAKES),
+        "least_sure": _rows_of(contents, results.chosen, "least_sure", LEAST_SURE),
         "side_by_side": side_by_side(results),
         "kinds": KINDS,
         "coloured": coloured(contents.gallery.spots) if contents.gallery else (),
@@ -171,7 +167,7 @@ def _context(contents: Contents, photos: Photos) -> dict[str, Any]:
 
 def _rows_of(contents: Contents, candidate: Candidate, which: str, limit: int) -> list[dict[str, Any]]:
     """Return what some photos were taken for by a candidate: "confident_mistakes" or "least_sure"."""
-    predicted = contents.predictions.get(name_of(candidate))
+    predicted = contents.predictions.get(candidate.name)
     if predicted is None:
         return []
     return [
@@ -210,7 +206,7 @@ def _facts(contents: Contents, photos: Photos) -> dict[str, Any]:
     """Return what the script fills in: the paths of photos, confusion matrices, and the map."""
     results, gallery = contents.results, contents.gallery
     names = results.dataset.class_names
-    matrices = [cells(one, contents.predictions.get(name_of(one)), photos) for one in results.candidates]
+    matrices = [cells(one, contents.predictions.get(one.name), photos) for one in results.candidates]
     placed = spots(gallery, names, photos) if gallery else []
     return {
         "classes": names,

@@ -1,0 +1,71 @@
+"""What guessing gets, and how far test is from validation, against SciPy and by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import fisher_exact
+from test_decision import BEST
+
+from headstart import reservations, significance
+from headstart.comparison import Baseline
+from headstart.metrics import Evaluation
+
+CLASSES = ("cat", "dog")
+
+
+def baseline(right: np.ndarray, test: np.ndarray) -> Baseline:
+    return reservations.baseline(
+        "tiny/features",
+        right,
+        train=np.repeat([0, 1], [200, 3]),
+        validation=np.repeat([0, 1], [19, 1]),
+        test=test,
+        groups=np.arange(len(test)),
+        class_names=CLASSES,
+    )
+
+
+def test_always_the_commonest_class_of_train() -> None:
+    """200 photos of one class and 3 of another: what is right on 97.6% knows nothing."""
+    test = np.repeat([0, 1], [40, 1])
+    found = baseline(test == 0, test)
+    assert (found.class_name, found.validation_accuracy) == ("cat", 0.95)
+    assert found.accuracy == pytest.approx(40 / 41)
+    assert found.interval == significance.wilson(40, 41)
+    assert (found.comparison.a, found.comparison.b) == ("tiny/features", "always")
+    assert (found.comparison.difference, found.comparison.decision) == (0.0, "unclear")
+
+
+def test_a_candidate_that_is_clearly_better_than_guessing() -> None:
+    test = np.repeat([0, 1], [60, 40])
+    found = baseline(np.ones(100, bool), test)
+    assert (found.accuracy, found.comparison.decision) == (0.6, "better")
+
+
+def test_validation_far_above_test_is_more_than_chance() -> None:
+    scores = Evaluation(341, 330 / 341, 0.9, 0.9, 0.1, (), ())
+    right = np.arange(394) < 304
+    found = reservations.shift(replace(BEST, validation=scores), right)
+    assert found
+    assert (found.n_validation, found.n_test, found.is_more_than_chance) == (341, 394, True)
+    assert found.difference == pytest.approx(304 / 394 - 330 / 341)
+    assert found.p_value == pytest.approx(fisher_exact([[330, 11], [304, 90]]).pvalue)
+    assert found.interval == significance.newcombe((304, 394), (330, 341))
+    assert found.difference in found.interval
+
+
+def test_what_chance_brings_is_left_alone() -> None:
+    """Of 1,000 draws of equal accuracy, at most one in a hundred and its own chance is told."""
+    random, told = np.random.default_rng(0), 0
+    for _ in range(1000):
+        n_right = int(random.binomial(341, 0.9))
+        scores = Evaluation(341, n_right / 341, 0.9, 0.9, 0.1, (), ())
+        found = reservations.shift(replace(BEST, validation=scores), random.random(372) < 0.9)
+        assert found
+        told += found.is_more_than_chance
+    assert told <= 17  # 10 expected, and two standard deviations
+
+
+def test_without_a_clean_photo_there_is_no_shift() -> None:
+    assert reservations.shift(BEST, np.zeros(0, bool)) is None
