@@ -392,7 +392,7 @@ def test_labels_that_look_wrong_beside_those_that_would(
 ) -> None:
     suspects = WHOLE.suspects[:1] * n_suspects
     evidence = replace(ALONE, n_judged=1600, suspects=suspects, suspects_expected=expected)
-    assert verdict.write(evidence)[2] == f"The check of 3,781 photos gave 0 findings, and {said}."
+    assert verdict.write(evidence)[3] == f"The check of 3,781 photos gave 0 findings, and {said}."
 
 
 def test_without_a_mistake_no_class_is_weakest() -> None:
