@@ -1,4 +1,4 @@
-"""What a candidate answered on photos that it was not fitted on: all that may be known before test is read."""
+"""What a candidate answered on photos that it was not fitted on, by which it is judged before test."""
 
 from dataclasses import dataclass
 
