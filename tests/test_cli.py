@@ -364,7 +364,7 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
     words = ("train", "photos", "--backbone", "tiny", "--technique", "features", "--out", "one")
     done = run(*words)
     assert done.exit_code == 0
-    assert "★ tiny         features " in done.stdout
+    assert re.search(r"^★ tiny +features ", done.stdout, re.MULTILINE)
     assert "\nUse tiny with features: it is right on 100.0% of 8 test photos " in done.stdout
     assert done.stderr.splitlines()[-1] == "Use it: headstart predict one PHOTO"
     assert run(*words, "--quiet").stderr == ""
