@@ -259,6 +259,41 @@ def test_near_duplicates_in_two_classes_are_a_conflict(photos: Path) -> None:
     )
 
 
+def test_mirrored_and_turned_photos_are_near_duplicates_and_it_is_said(photos: Path) -> None:
+    ways = {
+        "green/a.jpg": ("green/green_03.jpg", Image.Transpose.FLIP_LEFT_RIGHT),
+        "green/b.jpg": ("green/green_04.jpg", Image.Transpose.ROTATE_90),
+        "red/c.jpg": ("green/green_05.jpg", Image.Transpose.ROTATE_180),
+        "red/d.jpg": ("red/red_06.jpg", Image.Transpose.FLIP_TOP_BOTTOM),
+        "red/e.jpg": ("red/red_07.jpg", Image.Transpose.TRANSPOSE),
+    }
+    for target, (source, way) in ways.items():
+        with Image.open(photos / source) as image:
+            image.transpose(way).save(photos / target, quality=90)
+    save_again(photos, "red/red_07.jpg", "red/f.jpg")
+    result = audit_folder(photos)
+    assert [finding.detail for finding in result.findings] == [
+        "green/green_05.jpg looks like red/c.jpg, turned upside down: nearly one photo in the classes green, "
+        "red.",
+        "green/a.jpg looks like green/green_03.jpg, mirrored.",
+        "green/b.jpg looks like green/green_04.jpg, turned by a quarter.",
+        "red/d.jpg looks like red/red_06.jpg, mirrored upside down.",
+        "red/e.jpg looks like red/f.jpg, red/red_07.jpg, some mirrored or turned.",
+    ]
+    assert len(np.unique(result.groups)) == 40
+
+
+def test_pictures_with_black_corners_in_two_classes_are_no_conflict(photos: Path) -> None:
+    """Smooth pictures, all turned by 20 degrees: the corners are what looks alike."""
+    random = np.random.default_rng(0)
+    for name in ("red", "green"):
+        for number in range(20):
+            blotches = Image.fromarray(random.integers(150, 180, (6, 6, 3), dtype=np.uint8))
+            smooth = blotches.resize((256, 256), Image.Resampling.BICUBIC)
+            smooth.rotate(20, Image.Resampling.BILINEAR).save(photos / name / f"{name}_{number:02}.jpg")
+    assert audit_folder(photos).findings == ()
+
+
 def test_near_duplicates_in_two_given_parts_are_a_leak(photos: Path, tmp_path: Path) -> None:
     for number, part in enumerate(("train", "val", "test")):
         for name in ("red", "green"):

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from headstart import duplicates, pixels
+from headstart import duplicates, pixels, thumbnails
+from headstart.duplicates import Alike, Pictures
 from headstart.pixels import Pixels
 
 PHOTOS = (
@@ -40,51 +41,40 @@ def cropped(image: Image.Image, part: float) -> Image.Image:
     return image.crop((round(left), round(top), round(image.width - left), round(image.height - top)))
 
 
-def thumbnails(contents: list[bytes]) -> Pixels:
-    made = []
-    for content in contents:
-        _, width, height = pixels.header(content)
-        made.append(duplicates.thumbnail(pixels.decode(content, at_least_px=64), width, height))
-    return np.stack(made)
+def small(contents: list[bytes]) -> Pixels:
+    """Thumbnails in colour."""
+    return np.stack(
+        [
+            thumbnails.thumbnail(pixels.decode(content, at_least_px=64), *pixels.header(content)[1:])
+            for content in contents
+        ]
+    )
+
+
+def found_among(contents: list[bytes]) -> Alike:
+    colour = small(contents)
+    return duplicates.find(
+        Pictures(
+            thumbnails=thumbnails.grey(colour),
+            grounds=np.stack(
+                [thumbnails.ground(pixels.decode(content, at_least_px=64)) for content in contents]
+            ),
+            colours=colour.mean(axis=(1, 2), dtype=np.float32),
+        )
+    )
 
 
 def pairs_among(contents: list[bytes]) -> list[tuple[int, int]]:
     """The near-duplicates, in the order of their places."""
-    colour = thumbnails(contents)
-    means = colour.mean(axis=(1, 2), dtype=np.float32)
-    return sorted((late, early) for late, early in duplicates.find(duplicates.grey(colour), means).tolist())
-
-
-def test_a_thumbnail_is_the_same_at_any_size_a_photo_is_decoded_at(photos: list[Image.Image]) -> None:
-    """At 250 pixels a side 3/8 are 93.75: with the last pixel taken as whole, a weave is another picture."""
-    random = np.random.default_rng(0)
-    weave = Image.fromarray(random.integers(0, 256, (50, 50, 3), dtype=np.uint8)).resize((250, 250))
-    for image in (weave, photos[0].crop((0, 0, 333, 257)), photos[3]):
-        content = saved(image, quality=95)
-        whole = duplicates.thumbnail(pixels.decode(content), *image.size)
-        reduced = pixels.decode(content, at_least_px=64)
-        assert reduced.shape[1] < image.width
-        assert correlation(duplicates.thumbnail(reduced, *image.size), whole) > 0.997
-        if image is not photos[3]:
-            stretched = duplicates.thumbnail(reduced, reduced.shape[1], reduced.shape[0])
-            assert correlation(stretched, whole) < 0.991
-
-
-def correlation(one: Pixels, other: Pixels) -> float:
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-
-
-def test_a_thumbnail_of_a_few_pixels() -> None:
-    assert duplicates.thumbnail(np.full((1, 1, 3), 7, np.uint8), 1, 1).tolist() == [[[7, 7, 7]] * 32] * 32
-    assert duplicates.thumbnail(np.zeros((8, 3000, 3), np.uint8), 3000, 8).shape == (32, 32, 3)
+    return sorted((late, early) for late, early in found_among(contents).pairs.tolist())
 
 
 def test_the_hash_is_that_of_the_formula(photos: list[Image.Image]) -> None:
     """Written out from the definition of the discrete cosine transform (DCT-II)."""
-    small = duplicates.grey(thumbnails([saved(image) for image in photos]))
+    grey = thumbnails.grey(small([saved(image) for image in photos]))
     frequency, place = np.arange(8)[:, None], np.arange(32)[None, :]
     cosines = np.cos(np.pi * frequency * (2 * place + 1) / 64)
-    for key, picture in zip(duplicates.hashes(small), small.astype(float), strict=True):
+    for key, picture in zip(duplicates.hashes(grey), grey.astype(float), strict=True):
         low = cosines @ picture @ cosines.T
         bits = [int(value > np.median(low)) for value in low.ravel()]
         assert np.packbits(bits).view(np.uint64)[0] == key
@@ -110,7 +100,7 @@ def test_candidates_are_those_that_comparing_one_by_one_finds() -> None:
         for early in range(late)
         if (int(keys[late]) ^ int(keys[early])).bit_count() <= duplicates.MAX_BITS
     }
-    found = duplicates.candidates(keys)
+    found = duplicates.candidates(keys, keys)
     assert len(expected) > 100
     assert sorted(map(tuple, found.tolist())) == sorted(expected)
 
@@ -118,7 +108,7 @@ def test_candidates_are_those_that_comparing_one_by_one_finds() -> None:
 def test_in_a_crowd_each_is_a_candidate_with_its_nearest() -> None:
     keys = np.zeros(100, np.uint64)
     keys[::2] = 1
-    found = duplicates.candidates(keys)
+    found = duplicates.candidates(keys, keys)
     assert len(found) == sum(min(late, duplicates.NEIGHBOURS) for late in range(100))
     last = found[found[:, 0] == 99, 1]
     assert len(last) == duplicates.NEIGHBOURS and (last % 2 == 1).all()
@@ -158,6 +148,112 @@ def test_photos_cropped_by_a_fiftieth_are_found(photos: list[Image.Image]) -> No
     assert pairs_among(contents) == [(len(chosen) + number, number) for number in range(len(chosen))]
 
 
+# Mirrored and turned
+
+
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_mirrored_and_turned_copies_are_found(photos: list[Image.Image], turn: int) -> None:
+    def changed(image: Image.Image) -> bytes:
+        lying = thumbnails.turned(np.asarray(image).transpose(2, 0, 1), turn).transpose(1, 2, 0)
+        return saved(scaled(Image.fromarray(lying), 0.5), quality=75)
+
+    chosen = [image for name, image in zip(PHOTOS, photos, strict=True) if name != "retina.jpg"]
+    contents = [saved(image, quality=95) for image in chosen]
+    found = found_among([*contents, *map(changed, chosen)])
+    expected = {(len(chosen) + number, number) for number in range(len(chosen))}
+    assert {(late, early) for late, early in found.pairs.tolist()} == expected
+    back = {1: 3, 3: 1}.get(turn, turn)
+    assert set(found.turns.tolist()) == {back}
+
+
+def test_a_copy_of_a_symmetrical_picture_is_a_copy_as_it_is(photos: list[Image.Image]) -> None:
+    """It looks like its mirror image along the diagonal, too: the pair stands once."""
+    half = photos[3].crop((0, 0, 300, 300))
+    whole = Image.blend(half, half.transpose(Image.Transpose.TRANSPOSE), 0.5)
+    found = found_among([saved(whole), saved(scaled(whole, 0.5))])
+    assert found.pairs.tolist() == [[1, 0]] and found.turns.tolist() == [0]
+
+
+# Where there is nothing to be seen
+
+
+def slide(number: int) -> Image.Image:
+    """A picture through a microscope: some round cells on a smooth, bright ground."""
+    random = np.random.default_rng(number)
+    down, right = np.mgrid[:256, :256]
+    light = random.uniform(185, 215) + (right - 128) * random.normal(0, 0.05)
+    for _ in range(random.integers(3, 9)):
+        (left, top), radius = random.uniform(40, 216, 2), random.uniform(8, 30)
+        inside = 1 / (1 + np.exp((np.hypot(right - left, down - top) - radius) / 2))
+        light = light - random.uniform(20, 70) * inside
+    light = light + random.normal(0, 3, light.shape)
+    tinted = np.stack([light, 0.9 * light, 0.95 * light], axis=-1)
+    return Image.fromarray(tinted.clip(0, 255).astype(np.uint8))
+
+
+def turned_by(degrees: float, colour: str = "black") -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=colour)
+
+
+def through_a_round_opening(image: Image.Image) -> Image.Image:
+    opening = Image.new("L", image.size)
+    ImageDraw.Draw(opening).ellipse((4, 4, 251, 251), fill=255)
+    return Image.composite(image, Image.new("RGB", image.size), opening)
+
+
+def framed(colour: str) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: ImageOps.expand(image.resize((170, 170)), 43, colour)
+
+
+GROUNDS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "turned by 6": turned_by(6),
+    "turned by 15": turned_by(15),
+    "turned by 45": turned_by(45),
+    "turned on white": turned_by(20, "white"),
+    "expanded": lambda image: image.rotate(20, Image.Resampling.BILINEAR, expand=True),
+    "round opening": through_a_round_opening,
+    "black frame": framed("black"),
+    "white frame": framed("white"),
+    "bars": lambda image: ImageOps.pad(image.resize((256, 150)), (256, 256)),
+}
+
+
+@pytest.mark.parametrize("kind", GROUNDS)
+def test_pictures_that_have_a_ground_in_common_are_not_alike_and_their_copies_are(kind: str) -> None:
+    made = [GROUNDS[kind](slide(number)) for number in range(40)]
+    copies = [saved(scaled(image, 0.6), quality=70) for image in made[:10]]
+    copies += [saved(ImageOps.mirror(image), quality=60) for image in made[10:15]]
+    expected = [(40 + number, number) for number in range(15)]
+    assert pairs_among([*(saved(image, quality=92) for image in made), *copies]) == expected
+
+
+def goods(image: Image.Image) -> Image.Image:
+    """A shirt with a picture for a fabric, photographed on white."""
+    shape = Image.new("L", (256, 256))
+    outline = ((30, 30), (226, 30), (226, 90), (180, 90), (180, 226), (76, 226), (76, 90), (30, 90))
+    ImageDraw.Draw(shape).polygon(outline, fill=255)
+    return Image.composite(image.resize((256, 256)), Image.new("RGB", (256, 256), "white"), shape)
+
+
+def test_goods_of_one_shape_are_not_alike_and_their_copies_are(photos: list[Image.Image]) -> None:
+    chosen = [image for name, image in zip(PHOTOS, photos, strict=True) if name != "page.png"]
+    made = [goods(image) for image in chosen]
+    contents = [saved(image, quality=92) for image in (*made, *(scaled(image, 0.5) for image in made))]
+    assert pairs_among(contents) == [(len(made) + number, number) for number in range(len(made))]
+
+
+def test_things_strewn_on_a_plain_ground_are_told_by_their_places() -> None:
+    def strewn(number: int) -> Image.Image:
+        random, image = np.random.default_rng(number), Image.new("RGB", (256, 256), (225, 225, 225))
+        for left, top in random.integers(10, 215, (12, 2)).tolist():
+            ImageDraw.Draw(image).ellipse((left, top, left + 30, top + 30), fill=(90, 90, 90))
+        return image
+
+    made = [strewn(number) for number in range(30)]
+    contents = [saved(image) for image in (*made, *(scaled(image, 0.5) for image in made))]
+    assert pairs_among(contents) == [(30 + number, number) for number in range(30)]
+
+
 def test_another_colour_is_another_picture(photos: list[Image.Image]) -> None:
     """The same garment in red and in blue."""
     red, green, blue = photos[0].split()
@@ -177,13 +273,14 @@ def test_a_picture_that_shows_nothing_is_like_no_other() -> None:
 
 def test_the_closest_pair_comes_first(photos: list[Image.Image]) -> None:
     contents = [saved(photos[3], quality=95), saved(cropped(photos[3], 0.02)), saved(photos[3], quality=94)]
-    colour = thumbnails(contents)
-    found = duplicates.find(duplicates.grey(colour), colour.mean(axis=(1, 2), dtype=np.float32))
-    assert found.tolist()[0] == [2, 0] and len(found) == 3
+    found = found_among(contents)
+    assert found.pairs.tolist()[0] == [2, 0] and len(found.pairs) == 3
 
 
 def test_no_photos() -> None:
-    assert duplicates.find(np.empty((0, 32, 32), np.uint8), np.empty((0, 3), np.float32)).shape == (0, 2)
+    nothing = np.empty((0, 32, 32))
+    none = Pictures(nothing.astype(np.uint8), nothing.astype(bool), np.empty((0, 3), np.float32))
+    assert duplicates.find(none).pairs.shape == (0, 2)
     assert duplicates.find_by_features(np.empty((0, 4), np.float32)).shape == (0, 2)
 
 

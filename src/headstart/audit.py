@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart import duplicates, findings, pixels, records, shortcuts
+from headstart import duplicates, findings, pixels, records, shortcuts, thumbnails
 from headstart.dataset import Dataset, SetAside
+from headstart.duplicates import Alike, Pictures
 from headstart.errors import UnreadableImage
 from headstart.findings import Finding
-from headstart.groups import Groups, Pairs, by_key, merged, near_groups, numbered
+from headstart.groups import Groups, by_key, merged, near_groups, numbered
 from headstart.progress import Progress
 from headstart.shortcuts import Traits
 from headstart.store import Kind, Store
@@ -19,13 +20,13 @@ from headstart.store import Kind, Store
 KIND: Kind = "checks"
 """What the findings of single files are called in the store."""
 
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 """Goes up when more is kept of a photo, or something else."""
 
 CHUNK = 8
 """Files that a thread holds at once."""
 
-DECODED_PX = 2 * duplicates.SIDE_PX
+DECODED_PX = 2 * thumbnails.SIDE_PX
 """A JPEG is decoded at least so large: its data is read to the end at any size."""
 
 
@@ -59,6 +60,7 @@ class _Check:
         border: The same of the outermost pixels, and their spread.
         middle: The same of the middle of the picture.
         thumbnail: 32 x 32 pixels, grey.
+        ground: Which of them show nothing, 8 to a byte.
     """
 
     digest: str = ""
@@ -70,6 +72,7 @@ class _Check:
     border: tuple[float, ...] = ()
     middle: tuple[float, ...] = ()
     thumbnail: bytes = b""
+    ground: bytes = b""
 
 
 def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bool = True) -> Audit:
@@ -120,10 +123,12 @@ def _thorough(
     """Return groups that hold near-duplicates together, too, and what else is not as it should be."""
     different = np.unique(exact, return_index=True)[1]
     firsts = [checks[index] for index in different]
-    near, broken_up = near_groups(dataset, groups, different[_alike(firsts)])
+    alike = duplicates.find(_pictures(firsts))
+    pairs = different[alike.pairs]
+    near, broken_up = near_groups(dataset, groups, pairs)
     told = shortcuts.find(_traits(firsts), dataset.labels[different], dataset.class_names)
     return merged(groups, near), [
-        *findings.near_duplicates(dataset, exact, merged(exact, near)),
+        *findings.near_duplicates(dataset, exact, merged(exact, near), Alike(pairs, alike.turns)),
         *findings.crowds(dataset, broken_up),
         *findings.shortcuts(told),
         *findings.imbalance(dataset),
@@ -131,11 +136,14 @@ def _thorough(
     ]
 
 
-def _alike(checks: Sequence[_Check]) -> Pairs:
-    side = duplicates.SIDE_PX
-    thumbnails = np.frombuffer(b"".join(check.thumbnail for check in checks), np.uint8)
-    colours = np.array([check.colour for check in checks], np.float32)
-    return duplicates.find(thumbnails.reshape(-1, side, side), colours)
+def _pictures(checks: Sequence[_Check]) -> Pictures:
+    shape = (len(checks), thumbnails.SIDE_PX, thumbnails.SIDE_PX)
+    grounds = np.frombuffer(b"".join(check.ground for check in checks), np.uint8)
+    return Pictures(
+        thumbnails=np.frombuffer(b"".join(check.thumbnail for check in checks), np.uint8).reshape(shape),
+        grounds=np.unpackbits(grounds).astype(bool).reshape(shape),
+        colours=np.array([check.colour for check in checks], np.float32),
+    )
 
 
 def _traits(checks: Sequence[_Check]) -> Traits:
@@ -197,7 +205,7 @@ def _decode(content: bytes, digest: str) -> _Check:
         height, width = image.shape[:2]
     elif (width - height) * (image.shape[1] - image.shape[0]) < 0:  # the header's size is that before a turn
         width, height = height, width
-    small = duplicates.thumbnail(image, width, height)
+    small = thumbnails.thumbnail(image, width, height)
     quarter = len(small) // 4
     return _Check(
         digest=digest,
@@ -207,7 +215,8 @@ def _decode(content: bytes, digest: str) -> _Check:
         colour=_colour(small)[:3],
         border=_colour(np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])),
         middle=_colour(small[quarter:-quarter, quarter:-quarter]),
-        thumbnail=duplicates.grey(small).tobytes(),
+        thumbnail=thumbnails.grey(small).tobytes(),
+        ground=np.packbits(thumbnails.ground(image)).tobytes(),
     )
 
 

@@ -1,7 +1,7 @@
-"""Near-duplicates: one picture resized, saved again, cropped, mirrored or lit otherwise."""
+"""Near-duplicates: one picture resized, saved again, lit otherwise, mirrored or turned by quarters."""
 
-import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from headstart.groups import Pairs
 from headstart.pixels import Pixels
+from headstart.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
 
-SIDE_PX = 32
-"""Side of the thumbnails that are compared."""
+Floats = NDArray[np.float32]
 
 LOW = 8
 """The hash is of the 8 x 8 lowest frequencies of a thumbnail; the others are its detail."""
@@ -22,6 +22,9 @@ MAX_BITS = 10
 MIN_SIMILARITY = 0.85
 """Correlation of the detail of near-duplicates. Copies of photos saved again, down to 0.3 of their size, have
 0.96 or more; two shirts on one ground, whose hashes are as near, 0.80 or less."""
+
+MIN_TURNED = 0.92
+"""The same of mirrored and turned ones: there are seven ways to be alike by chance."""
 
 MIN_COSINE = 0.88
 """Of the features of near-duplicates, by mobilenet_v2 and efficientnet_lite0. Of 2,500 photos of animals and
@@ -38,79 +41,89 @@ MIN_CONTRAST = 1.0
 NEIGHBOURS = 32
 """Earlier photos that one is paired with at most, the nearest: a crowd is linked through one another."""
 
+CLEAR = 3.0
+"""With more contrast than this, what is on the ground tells a picture by itself."""
+
+SCATTERED = 0.5
+"""Where ground takes more than half of what it does not surround, the places of things tell a picture."""
+
+FEWEST_SHOWN_PX = 51
+"""A twentieth of a thumbnail: contrast is not that of fewer pixels."""
+
+FAR = 1e-3
+"""Weight of a picture's mean where nothing that is shown is near."""
+
 BLOCK = 1024
 """Thumbnails that are transformed at once."""
 
 TILE = 2**18
 """Comparisons at once: 2 MB of hashes stay in a processor's cache; 3 times as many take twice as long."""
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Red, green and blue to grey, ITU-R BT.601."""
+_PLACES = np.arange(SIDE_PX)
+_NEARNESS = np.exp(-((_PLACES[:, None] - _PLACES) ** 2) / 8).astype(np.float32)
+"""Of two pixels of a row or column: a normal distribution of 2 pixels' width."""
+
+_PLAIN = np.sqrt(1.0 + np.eye(1, LOW, dtype=np.float32))
+_PLAIN = _PLAIN * _PLAIN.T
+"""The hash is of the transform as it is; the orthonormal one, in which energy is kept, has less at 0."""
 
 
-def thumbnail(image: Pixels, width: int, height: int) -> Pixels:
-    """Return a whole picture at 32 x 32 pixels, each the mean of what it covers.
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What N pictures are compared by.
 
-    Args:
-        image: uint8 (H, W, 3), as `pixels.decode` returns it, reduced or not.
-        width: Of the picture in full.
-        height: Of the picture in full.
-
-    Returns:
-        uint8 (32, 32, 3); to a level or so the same for any size that the picture was decoded at.
+    Attributes:
+        thumbnails: uint8 (N, 32, 32), as `thumbnails.grey` returns them.
+        grounds: bool (N, 32, 32), where nothing is to be seen, as `thumbnails.ground` returns it.
+        colours: float32 (N, 3), mean red, green and blue of each.
     """
-    if image.shape[:2] == (height, width):
-        import cv2
 
-        return np.asarray(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    rows, columns = _shares(image.shape[0], height), _shares(image.shape[1], width)
-    squeezed = rows @ image.reshape(len(image), -1).astype(np.float32)
-    return np.asarray(np.rint(columns @ squeezed.reshape(SIDE_PX, -1, 3)), dtype=np.uint8)
+    thumbnails: Pixels
+    grounds: Mask
+    colours: NDArray[np.float32]
 
 
-@functools.lru_cache(maxsize=4096)
-def _shares(reduced_px: int, full_px: int) -> NDArray[np.float32]:
-    """Return what part each pixel of a side has in each pixel of the thumbnail's, float32 (32, reduced_px).
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """Near-duplicates, closest pair first.
 
-    JPEGs are reduced to eighths of their size, rounded up: the last pixel reaches beyond the picture. Taken
-    as whole it would shift everything by up to a 64th, which is enough to lose copies of a fine pattern.
+    Attributes:
+        pairs: int64 (M, 2), positions, the later of a pair first.
+        turns: int8 (M,), how the later one must be turned to look like the other: see `thumbnails.TURNS`.
     """
-    eighths = round(8 * reduced_px / full_px)
-    edges = np.linspace(0, full_px * eighths / 8, SIDE_PX + 1)
-    starts = np.arange(reduced_px)
-    overlaps = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    overlaps = overlaps.clip(min=0)
-    return np.asarray(overlaps / overlaps.sum(axis=1, keepdims=True), dtype=np.float32)
+
+    pairs: Pairs
+    turns: NDArray[np.int8]
 
 
-def grey(thumbnails: Pixels) -> Pixels:
-    """Return the luma of RGB thumbnails, uint8 (..., 32, 32)."""
-    return np.asarray(np.rint(thumbnails @ LUMA), dtype=np.uint8)
-
-
-def find(thumbnails: Pixels, colours: NDArray[np.float32]) -> Pairs:
-    """Return the pairs of pictures that are near-duplicates, closest first.
+def find(pictures: Pictures) -> Alike:
+    """Return the pairs of pictures that are near-duplicates, as they are, mirrored or turned by quarters.
 
     The perceptual hashes of the two differ in at most `MAX_BITS` bits, so they are alike as a whole; their
-    detail, which the hash does not see, correlates by at least `MIN_SIMILARITY`; and no channel's mean
-    differs by more than `MAX_COLOUR_CHANGE`. Mirrored and turned copies are not found.
+    detail, which the hash does not see, correlates by at least `MIN_SIMILARITY`; and their colours differ
+    by no more than `MAX_COLOUR_CHANGE`. All but the first are asked of what is left when the ground that
+    both have is taken away: equal frames, black corners or white grounds make no pair.
 
     Each hash is compared with all others, in memory that does not grow with their number.
 
-    Args:
-        thumbnails: uint8 (N, 32, 32), as `grey` returns them.
-        colours: float32 (N, 3), mean red, green and blue of each.
-
     Returns:
-        int64 (M, 2), the later photo of a pair first; M is at most `NEIGHBOURS` times N.
+        At most `NEIGHBOURS` pairs for each picture and turn; a pair stands once.
     """
-    pairs = candidates(hashes(thumbnails))
-    similarity = np.empty(len(pairs), np.float32)
-    for block in _blocks(len(pairs)):
-        late, early = pairs[block].T
-        similarity[block] = _similarity(thumbnails[late], thumbnails[early])
-        similarity[block][np.abs(colours[late] - colours[early]).max(axis=1) > MAX_COLOUR_CHANGE] = 0
-    return _closest_first(pairs, similarity, MIN_SIMILARITY)
+    upright = hashes(pictures.thumbnails)
+    around = outside(pictures.grounds)
+    found = []
+    for turn in range(len(TURNS)):
+        keys = hashes(turned(pictures.thumbnails, turn))
+        pairs = candidates(keys, upright)
+        similarity = np.empty(len(pairs), np.float32)
+        for block in _blocks(len(pairs)):
+            similarity[block] = _similarity(pictures, around, pairs[block], turn)
+        is_near = similarity >= (MIN_TURNED if turn else MIN_SIMILARITY)
+        found.append((pairs[is_near], np.full(is_near.sum(), turn, np.int8), similarity[is_near]))
+    pairs, turns, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    once = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
+    order = once[np.argsort(-similarity[once], kind="stable")]
+    return Alike(pairs[order], turns[order])
 
 
 def find_by_features(features: NDArray[np.float32]) -> Pairs:
@@ -148,27 +161,23 @@ def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     median: pHash (Zauner 2010, https://www.phash.org/docs/pubs/thesis_zauner.pdf) in the form that the
     package ImageHash gave it.
     """
-    from scipy.fft import dctn
-
     found = np.empty(len(thumbnails), np.uint64)
     for block in _blocks(len(thumbnails)):
-        frequencies = dctn(thumbnails[block].astype(np.float32), axes=(1, 2))
-        low = frequencies[:, :LOW, :LOW].reshape(-1, LOW**2)
-        bits = low > np.median(low, axis=1, keepdims=True)
-        found[block] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+        found[block] = _bits(_frequencies(thumbnails[block].astype(np.float32)))
     return found
 
 
-def candidates(keys: NDArray[np.uint64]) -> Pairs:
-    """Return the pairs whose hashes differ in at most `MAX_BITS` bits, as `find` does but in no order.
+def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> Pairs:
+    """Return the pairs of a key and an earlier one of the others that differ in at most `MAX_BITS` bits.
 
     Example:
-        >>> candidates(np.array([0, 2**11 - 1, 1], np.uint64)).tolist()
+        >>> keys = np.array([0, 2**11 - 1, 1], np.uint64)
+        >>> candidates(keys, keys).tolist()
         [[2, 0], [2, 1]]
     """
     pairs = [np.empty((0, 2), np.int64)]
     for rows in _tiles(len(keys)):
-        bits = np.bitwise_count(keys[rows, None] ^ keys[None, : rows.stop])
+        bits = np.bitwise_count(keys[rows, None] ^ others[None, : rows.stop])
         pairs.append(_nearest(bits, MAX_BITS, rows.start))
     return np.concatenate(pairs)
 
@@ -187,17 +196,95 @@ def _nearest(distances: NDArray[Any], most: float, first: int) -> Pairs:
     return np.stack([rows + first, columns], axis=1)
 
 
-def _similarity(some: Pixels, others: Pixels) -> NDArray[np.float32]:
-    """Return how far the detail of M pairs of thumbnails correlates; 0 where one has none."""
-    from scipy.fft import dctn
+def _similarity(pictures: Pictures, around: Mask, pairs: Pairs, turn: int) -> NDArray[np.float32]:
+    """Return how alike the pictures of M pairs are, 0 to 1, where there is something to be seen.
 
-    one, other = (dctn(batch.astype(np.float32), axes=(1, 2), norm="ortho") for batch in (some, others))
+    What the ground surrounds must be alike; and so must what is left without the ground that lies between,
+    unless that is faint and scattered: then it is by its places that a picture is told.
+    """
+    late, early = pairs.T
+    both = tuple(
+        each.astype(np.float32)
+        for each in (turned(pictures.thumbnails[late], turn), pictures.thumbnails[early])
+    )
+    whole = ~_widened(turned(around[late], turn) & around[early])
+    things = ~_widened(turned(pictures.grounds[late], turn) & pictures.grounds[early])
+    similarity, contrast = _agreement(both, whole)
+    similarity[_colour_change(pictures.colours, pairs, both, whole) > MAX_COLOUR_CHANGE] = 0
+    has_ground = np.flatnonzero(np.any(whole != things, axis=(1, 2)))
+    strict, contrast[has_ground] = _agreement(tuple(each[has_ground] for each in both), things[has_ground])
+    share = things.sum(axis=(1, 2)) / np.maximum(whole.sum(axis=(1, 2)), 1)
+    by_place = (contrast < CLEAR) & (share < SCATTERED)
+    similarity[has_ground] = np.where(
+        by_place[has_ground], similarity[has_ground], np.minimum(similarity[has_ground], strict)
+    )
+    return np.where(contrast >= CLEAR, similarity, 0) if turn else similarity
+
+
+def _widened(common: Mask) -> Mask:
+    """Return M grounds with the pixels next to them, and with the rim where there is any ground.
+
+    The rim is where a turned picture's corners run out, too thin to be seen at this size.
+    """
+    wide = common.copy()
+    wide[:, 1:] |= common[:, :-1]
+    wide[:, :-1] |= common[:, 1:]
+    tall = wide.copy()
+    wide[:, :, 1:] |= tall[:, :, :-1]
+    wide[:, :, :-1] |= tall[:, :, 1:]
+    has_ground = common.any(axis=(1, 2))[:, None]
+    for side in (wide[:, 0], wide[:, -1], wide[:, :, 0], wide[:, :, -1]):
+        side |= has_ground
+    return wide
+
+
+def _agreement(both: tuple[Floats, ...], shown: Mask) -> tuple[Floats, Floats]:
+    """Return how far the detail of M pairs correlates where it is shown, and the lesser contrast.
+
+    The correlation is 0 where a picture has no detail, or the hashes of what is shown are not near.
+    """
+    one, other = (_frequencies(_filled(each, shown)) for each in both)
+    bits = np.bitwise_count(_bits(one) ^ _bits(other))
     for frequencies in (one, other):
         frequencies[:, :LOW, :LOW] = 0
-    energy, other_energy = (np.einsum("ijk,ijk->i", each, each) for each in (one, other))
-    has_detail = np.minimum(energy, other_energy) >= (SIDE_PX * MIN_CONTRAST) ** 2
-    scale = np.sqrt(np.where(has_detail, energy * other_energy, np.inf))
-    return np.asarray(np.einsum("ijk,ijk->i", one, other) / scale)
+    energies = [np.einsum("ijk,ijk->i", each, each) for each in (one, other)]
+    least = np.minimum(*energies)
+    has_detail = (least >= (SIDE_PX * MIN_CONTRAST) ** 2) & (bits <= MAX_BITS)
+    scale = np.sqrt(np.where(has_detail, energies[0] * energies[1], np.inf))
+    contrast = np.sqrt(least / np.maximum(shown.sum(axis=(1, 2)), FEWEST_SHOWN_PX))
+    return np.einsum("ijk,ijk->i", one, other) / scale, contrast
+
+
+def _filled(pictures: Floats, shown: Mask) -> Floats:
+    """Return M pictures whose other pixels are as those near them that are shown, and show no edge."""
+    weights = shown.astype(np.float32)
+    mean = np.einsum("ijk,ijk->i", pictures, weights) / np.maximum(weights.sum(axis=(1, 2)), 1)
+    near = _NEARNESS @ (pictures * weights) @ _NEARNESS + FAR * mean[:, None, None]
+    return np.asarray(np.where(shown, pictures, near / (_NEARNESS @ weights @ _NEARNESS + FAR)))
+
+
+def _colour_change(colours: Floats, pairs: Pairs, both: tuple[Floats, ...], shown: Mask) -> Floats:
+    """Return by how many levels M pairs differ: in brightness where they show something, or in tint.
+
+    Tint is known of the whole pictures alone; common ground has none to speak of, so it hides a part.
+    """
+    part = np.maximum(shown.mean(axis=(1, 2), dtype=np.float32), 1 / SIDE_PX**2)
+    one, other = (np.einsum("ijk,ijk->i", each, shown) / SIDE_PX**2 for each in both)
+    tints = colours - (colours @ LUMA)[:, None]
+    tint = np.abs(tints[pairs[:, 0]] - tints[pairs[:, 1]]).max(axis=1, initial=0)
+    return np.maximum(np.abs(one - other), tint) / part
+
+
+def _frequencies(pictures: Floats) -> Floats:
+    from scipy.fft import dctn
+
+    return np.asarray(dctn(pictures, axes=(1, 2), norm="ortho"))
+
+
+def _bits(frequencies: Floats) -> NDArray[np.uint64]:
+    low = (frequencies[:, :LOW, :LOW] * _PLAIN).reshape(-1, LOW**2)
+    bits = low > np.median(low, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
 def _closest_first(pairs: Pairs, similarity: NDArray[np.float32], least: float) -> Pairs:

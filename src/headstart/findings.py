@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.dataset import Dataset, SetAside
+from headstart.duplicates import Alike
 from headstart.formats import picture_extensions
 from headstart.groups import Groups, free_groups, members, missing_parts
 from headstart.shortcuts import Shortcut
+from headstart.thumbnails import TURNS
 
 KINDS = {
     "unreadable": "Unreadable",
@@ -83,11 +85,25 @@ def copies(dataset: Dataset, exact: Groups) -> Iterator[Finding]:
             yield from _repeated(dataset, group, "is also", "one photo", "duplicate")
 
 
-def near_duplicates(dataset: Dataset, exact: Groups, near: Groups) -> Iterator[Finding]:
-    """Say the same of each group of near-duplicates; `near` holds exact copies together, too."""
-    for group in members(near):
-        if len(set(exact[group].tolist())) > 1:
-            yield from _repeated(dataset, group, "looks like", "nearly one photo", "near_duplicate")
+def near_duplicates(dataset: Dataset, exact: Groups, near: Groups, alike: Alike) -> Iterator[Finding]:
+    """Say the same of each group of near-duplicates, and whether they are mirrored or turned.
+
+    Args:
+        dataset: N photos.
+        exact: Groups of exact copies.
+        near: Groups of near-duplicates, which hold exact copies together, too.
+        alike: The pairs that the groups come from.
+    """
+    turned: dict[int, str] = {}
+    for (late, early), turn in zip(alike.pairs.tolist(), alike.turns.tolist(), strict=True):
+        if turn and near[late] == near[early]:
+            turned.setdefault(int(near[late]), TURNS[turn])
+    for number, group in enumerate(members(near)):
+        n_different = len(set(exact[group].tolist()))
+        if n_different > 1:
+            how = turned.get(number, "")
+            how = f", {how}" if how and n_different == 2 else ", some mirrored or turned" if how else ""
+            yield from _repeated(dataset, group, "looks like", "nearly one photo", "near_duplicate", how)
 
 
 ADVICE = {
@@ -96,11 +112,13 @@ ADVICE = {
 }
 
 
-def _repeated(dataset: Dataset, group: Sequence[int], verb: str, noun: str, kind: str) -> Iterator[Finding]:
+def _repeated(
+    dataset: Dataset, group: Sequence[int], verb: str, noun: str, kind: str, how: str = ""
+) -> Iterator[Finding]:
     paths = tuple(dataset.paths[index] for index in group)
     names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
     parts = sorted({dataset.given_parts[index] for index in group})
-    same = f"{paths[0]} {verb} {_some(paths[1:])}"
+    same = f"{paths[0]} {verb} {_some(paths[1:])}{how}"
     if len(names) > 1:
         detail = f"{same}: {noun} in the classes {_some(names)}."
         advice = (
