@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 from conftest import audited
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from headstart import listing, pixels
 from headstart.audit import Audit, audit
@@ -281,6 +281,61 @@ def test_mirrored_and_turned_photos_are_near_duplicates_and_it_is_said(photos: P
         "red/e.jpg looks like red/f.jpg, red/red_07.jpg, some mirrored or turned.",
     ]
     assert len(np.unique(result.groups)) == 40
+
+
+def blotches(number: int) -> Image.Image:
+    colours = np.random.default_rng(number).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(colours).resize((96, 96), Image.Resampling.BICUBIC)
+
+
+def write_versions(folder: Path, first: int, last: int) -> None:
+    """Write three versions of pictures, each turned by some degrees and otherwise lit."""
+    folder.mkdir(parents=True)
+    for number in range(first, last):
+        for version, degrees in enumerate((-9, 0, 12)):
+            name = f"IMG_{number}_jpg.rf.{number:030x}{version:02x}.jpg"
+            light = ImageEnhance.Brightness(blotches(number)).enhance(1 - 0.1 * version)
+            light.rotate(degrees, Image.Resampling.BILINEAR).save(folder / name, quality=90)
+
+
+def test_versions_of_a_photo_by_their_names_stay_together(tmp_path: Path) -> None:
+    write_versions(tmp_path / "one", 0, 20)
+    write_versions(tmp_path / "two", 20, 40)
+    result = audit_folder(tmp_path)
+    (finding,) = findings_of(result, "family")
+    first = [f"one/IMG_0_jpg.rf.{0:030x}{version:02x}.jpg" for version in range(3)]
+    assert len(finding.paths) == 120 and finding.paths[:3] == tuple(first)
+    assert (finding.detail, finding.advice) == (
+        "120 photos are in 40 families whose names differ by what an export added to their names alone, "
+        f"such as {', '.join(first)}. They look more alike than others of their class do, "
+        "in 38 of 40 comparisons.",
+        "Each stays in one part, as far as that leaves enough to divide.",
+    )
+    assert result.groups.tolist() == np.arange(40).repeat(3).tolist()
+    assert [one.kind for one in result.findings] == ["family"]
+
+
+def test_versions_of_a_photo_in_two_given_parts_are_a_leak(tmp_path: Path) -> None:
+    for number, name in enumerate(("one", "two")):
+        write_versions(tmp_path / "train" / name, 20 * number, 20 * number + 20)
+    for number in (3, 4):
+        source = tmp_path / "train" / "one" / f"IMG_{number}_jpg.rf.{number:030x}02.jpg"
+        target = tmp_path / "test" / "one" / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    (tmp_path / "test" / "two").mkdir()
+    write_versions(tmp_path / "more", 50, 51)
+    (tmp_path / "more" / f"IMG_50_jpg.rf.{50:030x}00.jpg").rename(tmp_path / "test" / "two" / "a.jpg")
+    shutil.rmtree(tmp_path / "more")
+    (finding,) = findings_of(audit_folder(tmp_path), "leak")
+    together = [f"train/one/IMG_3_jpg.rf.{3:030x}{version:02x}.jpg" for version in range(2)]
+    assert len(finding.paths) == 6
+    assert (finding.detail, finding.advice) == (
+        "2 families of photos whose names differ by what an export added to their names alone stand in "
+        "several of the parts test, train, such as "
+        f"{', '.join([f'test/one/IMG_3_jpg.rf.{3:030x}02.jpg', *together])}.",
+        "Keep each in one part: scores on what was trained on flatter.",
+    )
 
 
 def test_pictures_with_black_corners_in_two_classes_are_no_conflict(photos: Path) -> None:

@@ -1,16 +1,19 @@
 """Each photo read once: which are unreadable, repeated, in two classes or parts, or not like the others."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headstart import duplicates, findings, pixels, records, shortcuts, thumbnails
+from headstart import duplicates, families, findings, pixels, records, shortcuts, thumbnails
 from headstart.dataset import Dataset, SetAside
-from headstart.duplicates import Alike, Pictures
+from headstart.duplicates import Pictures
 from headstart.errors import UnreadableImage
+from headstart.families import Families
 from headstart.findings import Finding
 from headstart.groups import Groups, by_key, merged, near_groups, numbered
 from headstart.progress import Progress
@@ -123,17 +126,29 @@ def _thorough(
     """Return groups that hold near-duplicates together, too, and what else is not as it should be."""
     different = np.unique(exact, return_index=True)[1]
     firsts = [checks[index] for index in different]
-    alike = duplicates.find(_pictures(firsts))
-    pairs = different[alike.pairs]
+    pictures = _pictures(firsts)
+    alike = duplicates.find(pictures)
+    alike = dataclasses.replace(alike, pairs=different[alike.pairs])
+    paths = [dataset.paths[index] for index in different]
+    named = [_placed(one, different) for one in families.find(paths, dataset.labels[different], pictures)]
+    pairs = np.concatenate([alike.pairs, *(one.pairs() for one in named)])
     near, broken_up = near_groups(dataset, groups, pairs)
     told = shortcuts.find(_traits(firsts), dataset.labels[different], dataset.class_names)
     return merged(groups, near), [
-        *findings.near_duplicates(dataset, exact, merged(exact, near), Alike(pairs, alike.turns)),
+        *findings.near_duplicates(dataset, exact, near, alike),
+        *findings.families(dataset, named),
         *findings.crowds(dataset, broken_up),
         *findings.shortcuts(told),
         *findings.imbalance(dataset),
         *findings.odd_sizes(dataset, np.array([check.size_px for check in checks], np.int32)),
     ]
+
+
+def _placed(one: Families, places: NDArray[np.int64]) -> Families:
+    """Return families with other positions for their members."""
+    return dataclasses.replace(
+        one, members=tuple(tuple(places[list(family)].tolist()) for family in one.members)
+    )
 
 
 def _pictures(checks: Sequence[_Check]) -> Pictures:

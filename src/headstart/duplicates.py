@@ -232,7 +232,7 @@ def _widened(common: Mask) -> Mask:
     tall = wide.copy()
     wide[:, :, 1:] |= tall[:, :, :-1]
     wide[:, :, :-1] |= tall[:, :, 1:]
-    has_ground = common.any(axis=(1, 2))[:, None]
+    has_ground = np.any(common, axis=(1, 2), keepdims=True)[:, 0]
     for side in (wide[:, 0], wide[:, -1], wide[:, :, 0], wide[:, :, -1]):
         side |= has_ground
     return wide
@@ -272,7 +272,7 @@ def _colour_change(colours: Floats, pairs: Pairs, both: tuple[Floats, ...], show
     one, other = (np.einsum("ijk,ijk->i", each, shown) / SIDE_PX**2 for each in both)
     tints = colours - (colours @ LUMA)[:, None]
     tint = np.abs(tints[pairs[:, 0]] - tints[pairs[:, 1]]).max(axis=1, initial=0)
-    return np.maximum(np.abs(one - other), tint) / part
+    return np.asarray(np.maximum(np.abs(one - other), tint) / part)
 
 
 def _frequencies(pictures: Floats) -> Floats:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from headstart.dataset import Dataset, SetAside
 from headstart.duplicates import Alike
+from headstart.families import Families
 from headstart.formats import picture_extensions
-from headstart.groups import Groups, free_groups, members, missing_parts
+from headstart.groups import Groups, free_groups, linked, members, merged, missing_parts
 from headstart.shortcuts import Shortcut
 from headstart.thumbnails import TURNS
 
@@ -22,6 +23,7 @@ KINDS = {
     "shortcut": "Classes told without looking at what is on the photos",
     "duplicate": "Copies",
     "near_duplicate": "Near-duplicates",
+    "family": "Versions of one photo, by name",
     "lookalike": "Perhaps one photo or one thing twice",
     "crowd": "Photos too alike to keep together",
     "small_class": "Classes too small",
@@ -91,19 +93,49 @@ def near_duplicates(dataset: Dataset, exact: Groups, near: Groups, alike: Alike)
     Args:
         dataset: N photos.
         exact: Groups of exact copies.
-        near: Groups of near-duplicates, which hold exact copies together, too.
-        alike: The pairs that the groups come from.
+        near: Groups of what is kept together; pairs that are not are passed over.
+        alike: Pairs of near-duplicates.
     """
+    is_kept = near[alike.pairs[:, 0]] == near[alike.pairs[:, 1]]
+    groups = merged(exact, linked(len(dataset), alike.pairs[is_kept]))
     turned: dict[int, str] = {}
-    for (late, early), turn in zip(alike.pairs.tolist(), alike.turns.tolist(), strict=True):
-        if turn and near[late] == near[early]:
-            turned.setdefault(int(near[late]), TURNS[turn])
-    for number, group in enumerate(members(near)):
+    for (late, _), turn in zip(alike.pairs[is_kept].tolist(), alike.turns[is_kept].tolist(), strict=True):
+        if turn:
+            turned.setdefault(int(groups[late]), TURNS[turn])
+    for number, group in enumerate(members(groups)):
         n_different = len(set(exact[group].tolist()))
         if n_different > 1:
             how = turned.get(number, "")
             how = f", {how}" if how and n_different == 2 else ", some mirrored or turned" if how else ""
             yield from _repeated(dataset, group, "looks like", "nearly one photo", "near_duplicate", how)
+
+
+def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
+    """Say by which names photos look to be versions of one, and how many of those stand in several parts."""
+    for one in found:
+        some = _some([dataset.paths[index] for index in one.members[0]])
+        share = f"in {one.n_closer:,} of {one.n_asked:,} comparisons"
+        same = f"names differ by {one.rule} alone"
+        detail = (
+            f"{sum(map(len, one.members)):,} photos are in {_count(len(one.members), 'family', 'families')} "
+            f"whose {same}, such as {some}. They look more alike than others of their class do, {share}."
+        )
+        paths = tuple(dataset.paths[index] for family in one.members for index in family)
+        yield Finding(
+            "family", paths, detail, "Each stays in one part, as far as that leaves enough to divide."
+        )
+        divided = [family for family in one.members if len({dataset.given_parts[i] for i in family}) > 1]
+        if divided:
+            names = sorted({dataset.given_parts[index] for family in divided for index in family})
+            paths = tuple(dataset.paths[index] for family in divided for index in family)
+            detail = (
+                f"{_count(len(divided), 'family', 'families')} of photos whose {same} "
+                f"{_stand(divided)} in several of the parts {', '.join(names)}, such as "
+                f"{_some([dataset.paths[index] for index in divided[0]])}."
+            )
+            yield Finding(
+                "leak", paths, detail, "Keep each in one part: scores on what was trained on flatter."
+            )
 
 
 ADVICE = {
@@ -290,12 +322,16 @@ def _some(words: Sequence[str]) -> str:
     return ", ".join(words[:SHOWN]) + more
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _are(items: Sequence[object]) -> str:
     return "is" if len(items) == 1 else "are"
+
+
+def _stand(items: Sequence[object]) -> str:
+    return "stands" if len(items) == 1 else "stand"
 
 
 def _have(items: Sequence[object]) -> str:
