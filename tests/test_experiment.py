@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Finished
+from PIL import Image
 
 import headstart
 from headstart import experiment, listing, pixels
@@ -500,3 +501,56 @@ def test_promises_hold_on_test_photos_of_clothing(shared_data: Path, tmp_path: P
         assert one.test.sets.interval.high >= 0.95
         assert one.test.sets.mean_size < 4
         assert one.test.reliability.ece < 0.1
+
+
+def noisy(channel: int, level: int, random: np.random.Generator) -> np.ndarray:
+    image = random.integers(0, 90, (30, 40, 3), dtype=np.uint8)
+    image[..., channel] += np.uint8(level)
+    return image
+
+
+@pytest.fixture
+def leaked(tmp_path: Path) -> Path:
+    """Two thirds of the test photos are copies of training photos; the rest are of another kind."""
+    random = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green")):
+        for part in ("Training", "Testing"):
+            (tmp_path / "scans" / part / name).mkdir(parents=True)
+        for number in range(30):
+            photo = tmp_path / "scans" / "Training" / name / f"{number:02}.png"
+            Image.fromarray(noisy(channel, 140, random)).save(photo)
+            if number < 20:
+                shutil.copy(photo, tmp_path / "scans" / "Testing" / name / f"copy_{number:02}.png")
+        for number in range(10):  # blue, so that their class cannot be told
+            other = tmp_path / "scans" / "Testing" / name / f"other_{number}.png"
+            Image.fromarray(noisy(2, 140, random)).save(other)
+    return tmp_path / "scans"
+
+
+def test_the_first_sentences_of_a_leaked_test_part(leaked: Path, tmp_path: Path) -> None:
+    results = probe(leaked, tmp_path / "run")
+    test, shift = results.chosen.test, results.shift
+    assert test
+    assert shift
+    clean = test.without_leaks
+    assert clean
+    assert clean.accuracy is not None
+    assert clean.interval
+    assert (clean.n_images, shift.n_test, results.dataset.given_parts) == (20, 20, ("train", "test"))
+    assert clean.accuracy < 0.8 < 0.95 < test.accuracy + 0.15
+    first, second = results.verdict[:2]
+    low, high = clean.interval.low, clean.interval.high
+    assert first == (
+        f"Use tiny with features: it is right on {clean.accuracy:.1%} of the 20 test photos that have no "
+        f"copy in train or validation (95% interval {low:.1%} to {high:.1%}); of all 60, copies included, on "
+        f"{test.accuracy:.1%}{first.partition(f'on {test.accuracy:.1%}')[2]}"
+    )
+    assert second.startswith(
+        f"On {shift.n_held_out} photos that were held out before it was right on "
+        f"{shift.held_out_accuracy:.1%}, on 20 of test on {clean.accuracy:.1%}: "
+    )
+    assert second.endswith(
+        "The test part is one of your own, and seems to be of another kind: another camera, place or season, "
+        "or other labels. If new photos will be like those of test, believe test, and train on such photos "
+        "too."
+    )

@@ -301,7 +301,7 @@ def test_test_far_from_validation(
     shift, dataset = replace(SHIFT, difference=difference), replace(ALONE.dataset, given_parts=given_parts)
     changed = replace(ALONE, shift=shift, dataset=dataset, findings=findings)
     assert verdict.write(changed)[1] == (
-        "On 341 validation photos it was right on 96.7%, on 394 of test on 77.2%: "
+        "On 341 photos that were held out before it was right on 96.7%, on 394 of test on 77.2%: "
         f"{100 * difference:+.1f} points (95% interval -24.0 to -15.0), which is more than chance (p < "
         f"0.001). {reason}"
     )

@@ -286,21 +286,21 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Shift:
-    """The recommended candidate on validation and on test, which are different photos.
+    """The recommended candidate before test and on it.
 
     Attributes:
-        n_validation: Photos to choose by.
-        validation_accuracy: On them.
+        n_held_out: Photos of train and validation that it answered without having been fitted on them.
+        held_out_accuracy: On them.
         n_test: Test photos; those with a copy in train or validation do not count.
         test_accuracy: On them.
-        difference: Test minus validation, from -1 to 1.
+        difference: Test minus held out, from -1 to 1.
         interval: Of it, Newcombe's.
         p_value: Fisher's exact test, two-sided.
         is_more_than_chance: Whether that is below `reservations.RARE`.
     """
 
-    n_validation: int
-    validation_accuracy: float
+    n_held_out: int
+    held_out_accuracy: float
     n_test: int
     test_accuracy: float
     difference: float
@@ -319,7 +319,7 @@ class Results:
         decided_at: When the decision was written down, ISO 8601, UTC; only then was test read.
         comparisons: Of each other candidate with the recommended, on test.
         baseline: What always saying the commonest class gets.
-        shift: How far test is from validation; None where test has no photo without a copy.
+        shift: How far test is from what was held out before; None where test has no photo without a copy.
         worth: Whether fine-tuning was, for each backbone that was tried with both techniques.
         learning_curve: Of the features of the recommended backbone, on validation.
         n_suspects: Photos of train and validation whose labels look wrong; suspects.csv lists them.

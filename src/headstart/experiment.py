@@ -186,14 +186,16 @@ def train_and_judge(
     comparisons = compare_all(right, chosen.name, groups=test.groups)
     if settings.report:
         illustrate(run, chosen.name, best, photos, judgement.suspects, store, progress)
-    forecast = plan.with_actual()
+    forecast, held_out = plan.with_actual(), trained[chosen.name].validation
     evidence = Evidence(
         candidates=candidates,
         recommended=recommended,
         comparisons=comparisons,
         worth=judge_finetuning(candidates, right, photos),
         baseline=judge_baseline(chosen, right[chosen.name], photos, settings),
-        shift=reservations.shift(chosen, right[chosen.name][~photos.leaks]),
+        shift=reservations.shift(
+            held_out.right(learnt_from.labels, held_out.rows), right[chosen.name][~photos.leaks]
+        ),
         dataset=photos.summary,
         max_error=settings.max_error,
         findings=photos.findings,

@@ -1,18 +1,18 @@
-"""What must be said beside an accuracy: what guessing gets, and how far test is from validation."""
+"""What must be said beside an accuracy: what guessing gets, and how far test is from what was seen before."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.comparison import Baseline, Candidate, Shift
+from headstart.comparison import Baseline, Shift
 from headstart.significance import accuracy_interval, compare_all, newcombe
 
 ALWAYS = "always"
 """The name of the baseline in its comparison."""
 
 RARE = 0.01
-"""A difference between validation and test that chance brings less often than so is told. Not 0.05:
+"""A difference between held-out and test photos that chance brings less often than so is told. Not 0.05:
 validation flatters a little, for the candidate was chosen by it, and a warning in one run of twenty would
 soon be ignored."""
 
@@ -55,26 +55,23 @@ def baseline(
     )
 
 
-def shift(candidate: Candidate, right: Bools) -> Shift | None:
-    """Return how far a candidate's accuracy on test is from that on validation; None without test photos.
+def shift(held_out: Bools, right: Bools) -> Shift | None:
+    """Return how far a candidate's accuracy on test is from that before; None without test photos.
 
     Args:
-        candidate: With its scores on validation.
+        held_out: bool (M,), which photos that it was not fitted on it got right, before test was read.
         right: bool (N,), which test photos without a copy in train or validation it got right.
     """
     from scipy.stats import fisher_exact
 
     if not len(right):
         return None
-    n, n_right = (
-        candidate.validation.n_images,
-        round(candidate.validation.accuracy * candidate.validation.n_images),
-    )
+    n, n_right = len(held_out), int(held_out.sum())
     m, m_right = len(right), int(right.sum())
     p_value = float(fisher_exact([[n_right, n - n_right], [m_right, m - m_right]]).pvalue)
     return Shift(
-        n_validation=n,
-        validation_accuracy=n_right / n,
+        n_held_out=n,
+        held_out_accuracy=n_right / n,
         n_test=m,
         test_accuracy=m_right / m,
         difference=m_right / m - n_right / n,

@@ -47,7 +47,7 @@ class Evidence:
         comparisons: Of each other candidate with the recommended, on test.
         worth: Of each backbone that was tried with both techniques.
         baseline: What always saying the commonest class gets.
-        shift: How far test is from validation; None where no test photo is without a copy.
+        shift: How far test is from what was held out before; None where no test photo is without a copy.
         dataset: How many photos there are, and in which part.
         max_error: Part of the answers that calibration was told may be wrong.
         findings: Of the audit, gravest first.
@@ -250,15 +250,15 @@ def _guessing(baseline: Baseline) -> str:
 
 
 def _shifted(evidence: Evidence) -> str:
-    """Say that test is farther from validation than chance takes it, and what that may mean."""
+    """Say that test is farther from what was held out before than chance takes it, and why that may be."""
     found = evidence.shift
     if found is None or not found.is_more_than_chance:
         return ""
     return (
-        f"On {found.n_validation:,} validation photos it was right on {found.validation_accuracy:.1%}, on "
-        f"{found.n_test:,} of test on {found.test_accuracy:.1%}: {_points(found.difference)} "
-        f"({_range(found.interval)}), which is more than chance (p {_chance(found.p_value)}). "
-        f"{_reason(found, evidence)}"
+        f"On {found.n_held_out:,} photos that were held out before it was right on "
+        f"{found.held_out_accuracy:.1%}, on {found.n_test:,} of test on {found.test_accuracy:.1%}: "
+        f"{_points(found.difference)} ({_range(found.interval)}), which is more than chance (p "
+        f"{_chance(found.p_value)}). {_reason(found, evidence)}"
     )
 
 
