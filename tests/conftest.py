@@ -202,7 +202,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         return folder
 
     yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+    # Lazily: a process may still hold a file of it, and pytest cannot remove a folder that is mounted.
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -615,3 +615,11 @@ def test_a_damaged_file_is_named(folder: Path, tmp_path: Path) -> None:
         f"{tmp_path / 'suspects.csv'} has 2 columns in row 2, not 5.\n"
         "It was changed by hand or written by another version; run the command again with a new --out."
     )
+
+
+def test_words_in_backticks_are_code_and_the_rest_is_escaped() -> None:
+    render = page._environment().from_string("{{ text | coded }}").render
+    assert render(text="<b> `--max-error 0.03` & `<i>`.") == (
+        "&lt;b&gt; <code>--max-error 0.03</code> &amp; <code>&lt;i&gt;</code>."
+    )
+    assert render(text="one ` alone") == "one ` alone"

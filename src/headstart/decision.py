@@ -106,6 +106,12 @@ def _why(best: Candidate, chosen: Alternative | None, margin: float) -> str:
     if chosen is None:
         scores = best.validation
         return f"It was the best on {scores.n_images:,} validation photos, right on {scores.accuracy:.1%}."
+    if round(chosen.difference, 3) > 0:
+        return (
+            f"On {chosen.n_images:,} photos that neither was fitted on it is right "
+            f"{_more_or_less(chosen.difference)} than {best.words}, the best on the "
+            f"{best.validation.n_images:,} validation photos, and it saves {saved(chosen)}."
+        )
     points = "1 point" if margin == 0.01 else f"{100 * margin:g} points"
     return (
         f"It saves {saved(chosen)} of {best.words}, the best on validation, and is shown to be less than "

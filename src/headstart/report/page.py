@@ -129,6 +129,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.do"],
     )
     environment.filters["quoted"] = shlex.quote
+    environment.filters["coded"] = _coded
     return environment
 
 
@@ -217,6 +218,17 @@ def _facts(contents: Contents, photos: Photos) -> dict[str, Any]:
         "others": charts.OTHERS,
         "paths": list(photos.keys),
     }
+
+
+def _coded(sentence: str) -> Markup:
+    """Return a sentence whose `words` in backticks are set as code; all else in it is escaped."""
+    from markupsafe import Markup, escape
+
+    pieces = [escape(piece) for piece in sentence.split("`")]
+    if len(pieces) % 2 == 0:
+        return escape(sentence)
+    pieces[1::2] = [Markup("<code>{}</code>").format(piece) for piece in pieces[1::2]]
+    return Markup("").join(pieces)
 
 
 def _webp(picture: bytes) -> str:
