@@ -156,6 +156,31 @@ def test_copies_in_two_given_parts_are_a_leak(photos: Path, tmp_path: Path) -> N
     assert findings_of(result, "duplicate") == []
 
 
+def test_photos_without_a_class(photos: Path) -> None:
+    for path in ("1.jpg", "train/2.jpg", "test me/3.jpg", "test me/images/4.jpg"):
+        copy(photos, "red/red_00.jpg", path)
+    for name in ("red", "green"):
+        (photos / name).rename(photos / "train" / name)
+    (photos / "test me").rename(photos / "test data")
+    result = audit_folder(photos)
+    assert len(result.dataset) == 40
+    assert findings_of(result, "unlabelled") == [
+        Finding(
+            "unlabelled",
+            ("1.jpg", "train/2.jpg"),
+            "2 photos in no class folder: 1.jpg, train/2.jpg.",
+            "Left out; move each into the folder of its class.",
+        ),
+        Finding(
+            "unlabelled",
+            ("test data/3.jpg", "test data/images/4.jpg"),
+            "'test data' has no class folders, so its 2 photos have no label.",
+            "Left out, for nothing can be measured on them; "
+            "`headstart predict RUN 'PHOTOS/test data'` says what they show.",
+        ),
+    ]
+
+
 def test_small_and_empty_classes(photos: Path) -> None:
     copy(photos, "red/red_01.jpg", "blue/1.jpg")
     copy(photos, "red/red_01.jpg", "blue/copy.jpg")

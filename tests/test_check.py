@@ -41,6 +41,7 @@ def faulty(photos: Path) -> Path:
 def test_findings_in_words(faulty: Path) -> None:
     told = check.report("photos", check.look(str(faulty)))
     assert check.render(told) == (
+        "Read as: 2 class folders\n"
         "43 photos of 2 classes, and 1 unreadable\n"
         "\n"
         "Unreadable: 1\n"
@@ -65,7 +66,7 @@ def test_of_many_findings_a_few_are_printed(photos: Path) -> None:
     for number in range(7):
         (photos / "red" / f"bad{number}.jpg").write_bytes(b"")
     lines = check.render(check.report("photos", check.look(str(photos)))).splitlines()
-    assert lines[2:] == [
+    assert lines[3:] == [
         "Unreadable: 7",
         *(f"  red/bad{number}.jpg cannot be read and is left out. The file is empty." for number in range(5)),
         "  … and 2 more: --json or --fix list shows them.",
@@ -75,7 +76,9 @@ def test_of_many_findings_a_few_are_printed(photos: Path) -> None:
 
 def test_nothing_amiss(photos: Path) -> None:
     told = check.report("photos", check.look(str(photos)))
-    assert check.render(told) == "40 photos of 2 classes\n\nNothing was found amiss.\n"
+    assert check.render(told) == (
+        "Read as: 2 class folders\n40 photos of 2 classes\n\nNothing was found amiss.\n"
+    )
 
 
 def test_the_list_has_a_row_for_each_photo_of_each_finding(faulty: Path, tmp_path: Path) -> None:

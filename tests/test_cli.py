@@ -192,7 +192,7 @@ def test_checking_photos(photos: Path) -> None:
     done = run("check", photos, "--quiet")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == (
-        "40 photos of 2 classes, and 1 unreadable\n\nUnreadable: 1\n"
+        "Read as: 2 class folders\n40 photos of 2 classes, and 1 unreadable\n\nUnreadable: 1\n"
         "  red/empty.jpg cannot be read and is left out. The file is empty.\n  → Replace or remove it.\n"
     )
     assert run("check", photos, "--strict").exit_code == 1
@@ -217,10 +217,24 @@ def test_a_check_as_json_and_as_a_file(photos: Path, tmp_path: Path) -> None:
                 "advice": "Copies stay in one part; remove all but one.",
             }
         ],
+        "layout": "2 class folders",
     }
     table = tmp_path / "fixed" / "groups.csv"
     assert run("check", table, "--group-by", "group", "--exclude", "red").exit_code == 1
     assert run("check", table, "--group-by", "group", "--strict").exit_code == 1
+
+
+def test_photos_that_may_be_read_in_two_ways(photos: Path, tmp_path: Path) -> None:
+    for fold in ("fold_1", "fold_2"):
+        shutil.copytree(photos, tmp_path / "folds" / fold)
+    done = run("compare", tmp_path / "folds", "--out", tmp_path / "run")
+    assert (done.exit_code, done.stdout) == (1, "") and not (tmp_path / "run" / "results.json").exists()
+    assert "If 'fold_1' and 'fold_2' are the classes: --layout classes.\n" in done.stderr
+    done = run("check", tmp_path / "folds", "--layout", "classes", "--json", "--quiet")
+    told = json.loads(done.stdout)
+    assert told["class_names"] == ["fold_1", "fold_2"]
+    assert told["layout"] == "2 class folders, each with all the folders in it"
+    assert run("check", photos, "--layout", "part").exit_code == 2
 
 
 # What a user can mend
@@ -366,6 +380,7 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
     assert done.exit_code == 0
     assert re.search(r"^★ tiny +features ", done.stdout, re.MULTILINE)
     assert "\nUse tiny with features: it is right on 100.0% of 8 test photos " in done.stdout
+    assert "Read as: 2 class folders." in done.stderr.splitlines()
     assert done.stderr.splitlines()[-1] == "Use it: headstart predict one PHOTO"
     assert run(*words, "--quiet").stderr == ""
     assert [one["technique"] for one in json.loads(run(*words, "--json").stdout)["candidates"]] == [

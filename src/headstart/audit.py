@@ -105,6 +105,7 @@ def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bo
         *findings.copies(readable, exact),
         *findings.divided_keys(readable),
         *findings.empty_classes(dataset),
+        *findings.unlabelled(dataset),
         *findings.wrong_types(readable, [check.format for check in good]),
     ]
     if is_thorough and good:

@@ -44,6 +44,7 @@ class Report:
         n_images: Photos that can be read.
         n_unreadable: Those that cannot.
         findings: Gravest first.
+        layout: How the folders were read, as in "5 class folders".
     """
 
     data: str
@@ -51,6 +52,7 @@ class Report:
     n_unreadable: int
     class_names: tuple[str, ...]
     findings: tuple[Finding, ...]
+    layout: str = ""
 
 
 def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Reading]) -> Audit:
@@ -106,13 +108,15 @@ def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, NDArray[np
 
 def report(data: str, found: Audit) -> Report:
     """Return what an audit found, without the photos."""
-    return Report(data, len(found.dataset), len(found.quarantine), found.dataset.class_names, found.findings)
+    photos = found.dataset
+    return Report(data, len(photos), len(found.quarantine), photos.class_names, found.findings, photos.layout)
 
 
 def render(told: Report) -> str:
     """Return findings in words, kind by kind, at most `SHOWN` of each."""
     photos = f"{told.n_images:,} photos of {len(told.class_names):,} classes"
-    lines = [f"{photos}, and {told.n_unreadable:,} unreadable" if told.n_unreadable else photos]
+    lines = [f"Read as: {told.layout}"] if told.layout else []
+    lines += [f"{photos}, and {told.n_unreadable:,} unreadable" if told.n_unreadable else photos]
     for kind, title in KINDS.items():
         same = [one for one in told.findings if one.kind == kind]
         if same:

@@ -43,6 +43,7 @@ HEADINGS = {
         "class_weight",
         "exclude",
         "group_by",
+        "layout",
         "path_column",
         "label_column",
         "split_column",

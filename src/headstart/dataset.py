@@ -11,13 +11,6 @@ from numpy.typing import NDArray
 
 from headstart.errors import DataError, TooFewClasses
 
-PART_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""Names of folders, and words in a split column, that stand for a part; in any case."""
-
 _DIGITS = re.compile(r"([0-9]+)")
 
 LAYOUT_ADVICE = (

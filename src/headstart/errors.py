@@ -4,6 +4,7 @@ HeadstartError
 ├── DataError            the photos, their folders or their labels
 │   ├── NoSuchData         no such folder or file
 │   ├── TooFewClasses      no class folders, or a single class
+│   ├── UnclearLayout      folders that may be classes or parts
 │   ├── SmallClass         a class that cannot be divided into the parts
 │   └── UnreadableImage    a picture that no decoder reads
 ├── SettingsError        an option's value, or a configuration file
@@ -54,6 +55,10 @@ class NoSuchData(DataError):
 
 class TooFewClasses(DataError):
     """No class folders, or a single class."""
+
+
+class UnclearLayout(DataError):
+    """Folders that may be classes or parts."""
 
 
 class SmallClass(DataError):

@@ -312,6 +312,8 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     """
     source = samples.resolve(settings.data, progress)
     listed = listing.load(source, **settings.reading)
+    if listed.layout:
+        progress.remark(f"Read as: {listed.layout}.")
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
     records.write_csv(
         run.folder / runs.QUARANTINE,

@@ -1,6 +1,7 @@
 """What the user should know of the photos: what was found, with which of them, and what to do about it."""
 
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from headstart.duplicates import Alike
 from headstart.families import Families
 from headstart.formats import picture_extensions
 from headstart.groups import Groups, free_groups, linked, members, merged, missing_parts
+from headstart.layouts import LOOSE, bare_folders
 from headstart.shortcuts import Shortcut
 from headstart.thumbnails import TURNS
 
@@ -28,6 +30,7 @@ KINDS = {
     "crowd": "Photos too alike to keep together",
     "small_class": "Classes too small",
     "empty_class": "Empty classes",
+    "unlabelled": "Photos without a class",
     "imbalance": "Classes of unequal size",
     "odd_size": "Odd sizes",
     "wrong_type": "Names that say another type",
@@ -253,6 +256,24 @@ def empty_classes(dataset: Dataset) -> Iterator[Finding]:
             f"The folder of class '{name}' holds no picture, so the class is left out.",
             "Add photos to it, or remove the folder.",
         )
+
+
+def unlabelled(dataset: Dataset) -> Iterator[Finding]:
+    """Say which photos lie beside the class folders, and which parts have no class folders."""
+    loose = tuple(item.path for item in dataset.ignored if item.reason == LOOSE)
+    if loose:
+        detail = f"{_count(len(loose), 'photo')} in no class folder: {_some(loose)}."
+        advice = f"Left out; move {'it' if len(loose) == 1 else 'each'} into the folder of its class."
+        yield Finding("unlabelled", loose, detail, advice)
+    for folder, paths in bare_folders(dataset.ignored).items():
+        detail = (
+            f"'{folder}' has no class folders, so its {_count(len(paths), 'photo')} {_have(paths)} no label."
+        )
+        advice = (
+            "Left out, for nothing can be measured on them; "
+            f"`headstart predict RUN {shlex.quote(f'PHOTOS/{folder}')}` says what they show."
+        )
+        yield Finding("unlabelled", paths, detail, advice)
 
 
 def imbalance(dataset: Dataset) -> Iterator[Finding]:

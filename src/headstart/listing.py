@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from headstart import tree
 from headstart.columns import Wish
-from headstart.dataset import LAYOUT_ADVICE, Dataset, Listing, natural_order
+from headstart.dataset import LAYOUT_ADVICE, Dataset, natural_order
 from headstart.errors import DataError, NoSuchData, SettingsError
-from headstart.folders import from_folder, pictures_under
+from headstart.folders import from_folder
 from headstart.sheet import SUFFIXES
 from headstart.tables import from_table
 
@@ -20,6 +21,7 @@ def load(
     *,
     exclude: Sequence[str] = (),
     group_by: str | None = None,
+    layout: str = "auto",
     path_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
@@ -28,18 +30,21 @@ def load(
     """List the photos of a folder, or of a CSV or TSV file.
 
     A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
-    pre-split when all its folders are parts (see `PART_WORDS`) and one of them is for training; class
-    folders are then inside the parts. A table has a column of paths, one of labels and, if the photos are
-    divided already, one of parts. They are told by the usual names, else by what they hold; where that is
-    not certain it is an error. Paths are absolute or relative to the table's folder or `images`; a file
-    may also have an extension that the table leaves out, or be in a folder inside if only one fits.
+    pre-split when all its folders are named like parts (see `headstart.parts.named`) and one of them is for
+    training; class folders are then inside the parts. A table has a column of paths, one of labels and, if
+    the photos are divided already, one of parts. They are told by the usual names, else by what they hold;
+    where that is not certain it is an error. Paths are absolute or relative to the table's folder or
+    `images`; a file may also have an extension that the table leaves out, or be in a folder inside if only
+    one fits.
 
     Args:
         source: Folder of class folders or of parts, or a table: a file with one of `SUFFIXES`.
-        exclude: Classes to leave out entirely.
+        exclude: Classes to leave out entirely, or folders beside those of the parts.
         group_by: What belongs together: the name of a column of the table, or a regular expression that is
             looked for in each path; its first group, or else the whole match, is the key. A photo with an
             empty key, or without a match, belongs to no other.
+        layout: What the topmost folders are: "classes", "parts", or "auto", which asks where that is not
+            plain (see `headstart.layouts`). Of a table it says nothing.
         path_column: The table's column of paths.
         label_column: The table's column of labels.
         split_column: The table's column of parts, or "none" for no such column.
@@ -51,13 +56,14 @@ def load(
     Raises:
         NoSuchData: No such folder or file; suggests the nearest.
         TooFewClasses: No class folders, or a single class.
+        UnclearLayout: The folders can be read as classes and as parts, or as neither.
         DataError: `exclude` names no class, `group_by` is no column and matches no path, or a table has a
             row that cannot be used.
-        SettingsError: `group_by` is no regular expression.
+        SettingsError: `group_by` is no regular expression, or `layout` none of the three.
     """
     source = Path(source)
     if source.is_dir():
-        return _grouped(from_folder(source, exclude), group_by)
+        return _grouped(from_folder(source, exclude, layout), group_by)
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
     if source.suffix.casefold() not in SUFFIXES:
@@ -78,8 +84,9 @@ def pictures(sources: Iterable[Path]) -> Iterator[Path]:
     """
     for source in sources:
         if source.is_dir():
-            listing = Listing(Path(os.path.abspath(source)))
-            yield from (source / path for path in sorted(pictures_under(listing, ""), key=natural_order))
+            below = tree.scan(Path(os.path.abspath(source))).walk()
+            paths = [path for folder in below for path in folder.photos]
+            yield from (source / path for path in sorted(paths, key=natural_order))
         elif source.is_file():
             yield source
         else:

@@ -17,6 +17,7 @@ TECHNIQUES = ("features", "finetune")
 
 FITS = ("squash", "crop", "pad")
 AUGMENTS = ("auto", "none", "light", "full")
+LAYOUTS = ("auto", "classes", "parts")
 CLASS_WEIGHTS = ("auto", "none", "balanced")
 ENGINES = ("auto", "openvino", "keras")
 UNFREEZE_WORDS = ("auto", "last", "half", "all")
@@ -33,6 +34,7 @@ class Reading(TypedDict, total=False):
 
     exclude: tuple[str, ...]
     group_by: str | None
+    layout: str
     path_column: str | None
     label_column: str | None
     split_column: str | None
@@ -100,6 +102,12 @@ class Settings:
         "Photos to keep in one part: those whose paths have the same text where this regular expression "
         "(or its first group) matches, or the same value in this column of a table.",
     )
+    layout: str = option(
+        "auto",
+        "What the topmost folders are: classes, or parts (train, validation, test) with the classes in them; "
+        "auto asks where that is not plain.",
+        choices=LAYOUTS,
+    )
     path_column: str | None = option(
         None, "Column of a table that names the photos' files.", shown_default="told by its name or content"
     )
@@ -162,6 +170,7 @@ class Settings:
         return {
             "exclude": self.exclude,
             "group_by": self.group_by,
+            "layout": self.layout,
             "path_column": self.path_column,
             "label_column": self.label_column,
             "split_column": self.split_column,
