@@ -360,7 +360,10 @@ def test_how_folders_were_read(tmp_path: Path, folders: str, said: str) -> None:
 def test_classes_that_are_called_like_parts(tmp_path: Path) -> None:
     touch(tmp_path, "vehicles/train/1.jpg", "vehicles/bus/1.jpg", "vehicles/car/1.jpg")
     listed = listing.load(tmp_path / "vehicles")
-    assert (listed.layout, listed.class_names) == ("3 class folders", ("bus", "car", "train"))
+    assert (listed.layout, listed.class_names) == (
+        "3 class folders; 'train' counts as a class",
+        ("bus", "car", "train"),
+    )
     touch(tmp_path, "stages/test/1.jpg", "stages/prototype/1.jpg", "stages/production/images/1.jpg")
     assert listing.load(tmp_path / "stages").class_names == ("production", "prototype", "test")
     made(tmp_path / "divided", "train", "test", classes="train bus car")

@@ -191,6 +191,9 @@ class _Reader:
         text = f"{_count(len(self.full), 'class folder')}{self.where()}"
         if not all(map(doubts.is_direct, self.full)):
             text += ", each with all the folders in it"
+        if self.known:
+            count = "counts as a class" if len(self.known) == 1 else "count as classes"
+            text += f"; {listed(self.known)} {count}"
         return Reading(
             classes=tuple(ClassFolder(one, class_name(one.name), "") for one in self.folders),
             left_out=tuple(SetAside(path, LOOSE) for path in _passed(self.root, self.top)),

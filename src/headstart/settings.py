@@ -96,7 +96,9 @@ class Settings:
         shown_default="5 below 1,000 photos where no validation part is given, else 0",
     )
     test: float = option(0.2, "Part of the photos to measure on, when none is given.", part=True)
-    exclude: tuple[str, ...] = option((), "Classes to leave out, with commas between.")
+    exclude: tuple[str, ...] = option(
+        (), "Classes, or folders beside those of the parts, to leave out; with commas between."
+    )
     group_by: str | None = option(
         None,
         "Photos to keep in one part: those whose paths have the same text where this regular expression "
