@@ -88,6 +88,7 @@ def test_every_option_stands_under_a_heading_once() -> None:
         [
             *(name.replace("_", "-") for name in fields),
             "config",
+            "update",
             "tensorboard",
             "mlflow",
             "json",

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Finished
+from conftest import Finished, write_photos
 from PIL import Image
 
 import headstart
-from headstart import experiment, listing, pixels
+from headstart import experiment, pixels, snapshot
 from headstart.cli import main
 from headstart.comparison import FindingSummary, Recommendation, Results
 from headstart.errors import DataError, RunError
@@ -77,6 +77,7 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
         "decision.json",
         "gallery.json",
         "model",
+        "photos.csv",
         "predictions.csv",
         "quarantine.csv",
         "report.html",
@@ -341,15 +342,233 @@ def test_a_finished_run_is_shown_and_left_alone(
     before = modified(folder)
 
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("photos were listed again")
+        raise AssertionError("a photo was read again")
 
-    monkeypatch.setattr(listing, "load", refuse)
+    monkeypatch.setattr(pixels, "read_bytes", refuse)
+    monkeypatch.setattr(snapshot, "sha256_of", refuse)
     again = command(photos, folder)
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert again.stderr == (
         f"{folder} was finished before; nothing was done.\nUse it: headstart predict {folder} PHOTO\n"
     )
     assert modified(folder) == before
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photos, and their finished run with its report; not to be changed."""
+    folder = tmp_path_factory.mktemp("shown")
+    write_photos(folder / "photos")
+    assert command(folder / "photos", folder / "run", "--folds", "0").exit_code == 0
+    return folder / "photos", folder / "run"
+
+
+@pytest.fixture
+def done(shown: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of both."""
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in shown]
+    config = copies[1] / "config.toml"
+    config.write_text(config.read_text().replace(str(shown[0]), str(copies[0])))
+    return copies[0], copies[1]
+
+
+UPDATE_OR_ANOTHER = (
+    "Compare them anew with --update (in Python update=True), which takes what is kept of them and then "
+    "replaces this run; or name another folder: --out RUN.\n"
+)
+
+
+def add_ten(photos: Path) -> None:
+    for number in range(10):
+        shutil.copyfile(photos / "red" / f"red_{number:02}.jpg", photos / "green" / f"extra_{number}.jpg")
+
+
+TEN = f"10 new ({', '.join(f'green/extra_{number}.jpg' for number in range(5))}, …)"
+
+
+@pytest.mark.parametrize("more", [(), ("--quiet",), ("--json",), ("--no-report", "--json", "--quiet")])
+def test_ten_more_photos_are_told_and_no_old_figure_is_shown(
+    more: tuple[str, ...], done: tuple[Path, Path]
+) -> None:
+    photos, folder = done
+    add_ten(photos)
+    before = modified(folder)
+    again = command(photos, folder, "--folds", "0", *more)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == (
+        f"The photos in {photos} are not those that {folder} was made of: {TEN}.\n{UPDATE_OR_ANOTHER}"
+    )
+    assert modified(folder) == before
+
+
+def test_in_python_they_are_told_too(done: tuple[Path, Path]) -> None:
+    add_ten(done[0])
+    with pytest.raises(RunError) as caught:
+        probe(*done)
+    assert caught.value.problem == (
+        f"The photos in {done[0]} are not those that {done[1]} was made of: {TEN}."
+    )
+
+
+def change_all(photos: Path) -> None:
+    (photos / "red" / "red_00.jpg").unlink()
+    shutil.copyfile(photos / "red" / "red_01.jpg", photos / "red" / "new.jpg")
+    for number in (3, 4, 5):
+        shutil.copyfile(photos / "red" / "red_01.jpg", photos / "red" / f"red_{number:02}.jpg")
+
+
+def empty(photos: Path) -> None:
+    shutil.rmtree(photos)
+    photos.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_all, "1 new (red/new.jpg), 3 changed (red/red_03.jpg, …), 1 missing (red/red_00.jpg)."),
+        (lambda photos: shutil.rmtree(photos / "red"), "Only one class in '{photos}': 'green'."),
+        (empty, "No class folders in '{photos}'."),
+    ],
+)
+def test_other_changes_are_told(change: Callable[[Path], object], said: str, done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    change(photos)
+    again = command(photos, folder, "--folds", "0")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == (
+        f"The photos in {photos} are not those that {folder} was made of: {said.format(photos=photos)}\n"
+        f"{UPDATE_OR_ANOTHER}"
+    )
+
+
+def test_without_its_list_of_photos_a_run_is_not_shown(done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    (folder / "photos.csv").unlink()
+    again = command(photos, folder, "--folds", "0")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == (
+        f"{folder / 'photos.csv'} is missing. Whether the photos have changed cannot be told.\n"
+        f"{UPDATE_OR_ANOTHER}"
+    )
+
+
+def test_photos_that_are_gone_are_told_and_the_results_shown(done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    expected = (folder / "results.json").read_text()
+    photos.rename(photos.with_name("moved"))
+    told = f"{photos} is not there any more: whether {folder} is of these photos cannot be told."
+    again = command(photos, folder, "--folds", "0", "--json", "--quiet")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, expected, f"{told}\n")
+    with pytest.warns(UserWarning, match=f"^{re.escape(told)}$"):
+        assert probe(photos, folder) == Run(folder).results()
+
+
+def test_an_update_of_the_same_photos_does_nothing(done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    os.utime(photos / "red" / "red_00.jpg")
+    before = modified(folder)
+    again = command(photos, folder, "--folds", "0", "--update")
+    assert again.exit_code == 0
+    assert again.stderr.startswith(f"{folder} was finished before; nothing was done.\n")
+    assert modified(folder) == before
+
+
+def test_an_update_compares_anew_and_replaces_the_run(done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    add_ten(photos)
+    (folder / "notes.txt").write_text("mine")
+    again = command(photos, folder, "--folds", "0", "--update", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr.splitlines()[0] == (
+        f"The photos in {photos} are not those that {folder} was made of: {TEN}. They are compared anew."
+    )
+    assert "nothing was done" not in again.stderr
+    assert again.stdout == (folder / "results.json").read_text()
+    assert Run(folder).results().dataset.n_images == 50
+    assert {row["path"] for row in read_csv(folder / "split.csv")} >= {"green/extra_3.jpg"}
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not (folder / ".update").exists()
+    assert not (folder / ".work").exists()
+    shown = command(photos, folder, "--folds", "0", "--json")
+    assert (shown.exit_code, shown.stdout) == (0, again.stdout)
+
+
+def test_an_update_without_a_report_draws_the_older_one_anew(done: tuple[Path, Path]) -> None:
+    photos, folder = done
+    add_ten(photos)
+    before = modified(folder)
+    assert command(photos, folder, "--folds", "0", "--update", "--no-report").exit_code == 0
+    assert not (folder / "gallery.json").exists()
+    now = modified(folder)
+    assert all(now[name] > before[name] for name in ("report.html", "README.md"))
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        (experiment, "prepare"),
+        (experiment, "train"),
+        (experiment, "measure"),
+        (Run, "finish"),
+        (Run, "adopt"),
+    ],
+    ids=lambda stage: stage[1],
+)
+def test_an_update_that_is_interrupted_loses_nothing_and_goes_on(
+    stage: tuple[Any, str], done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, folder = done
+    add_ten(photos)
+    before = modified(folder)
+
+    def interrupt(*_: object, **__: object) -> None:
+        if stage[1] != "adopt" or Run(folder).update.is_finished:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*stage, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            probe(photos, folder, update=True)
+    now = {name: time for name, time in modified(folder).items() if not name.startswith(".update")}
+    assert now == before
+    if stage[1] != "adopt":
+        with pytest.raises(RunError, match="10 new"):
+            probe(photos, folder)
+    assert probe(photos, folder, update=stage[1] != "adopt").dataset.n_images == 50
+    assert not (folder / ".update").exists()
+
+
+def test_photos_put_back_after_an_interrupted_update_are_those_of_the_run(
+    done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, folder = done
+    before = modified(folder)
+    extra = shutil.copyfile(photos / "red" / "red_00.jpg", photos / "green" / "extra.jpg")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "measure", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            probe(photos, folder, update=True)
+    extra.unlink()
+    assert probe(photos, folder).dataset.n_images == 40
+    assert modified(folder) == before
+
+
+def test_train_tells_it_too_and_updates(photos: Path, tmp_path: Path) -> None:
+    words = ["train", str(photos), "--backbone", "tiny", "--technique", "features", "--no-report"]
+    words += ["--out", str(tmp_path / "run")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    add_ten(photos)
+    again = CliRunner().invoke(main, words)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr.startswith(
+        f"The photos in {photos} are not those that {tmp_path / 'run'} was made of:"
+    )
+    assert CliRunner().invoke(main, [*words, "--update"]).exit_code == 0
+    assert Run(tmp_path / "run").results().dataset.n_images == 50
 
 
 def test_a_finished_run_with_other_settings_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from headstart.progress import Console, Progress
+from headstart.progress import Console, Progress, Quiet
 
 
 def test_the_default_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -18,6 +18,17 @@ def test_the_default_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_remarks_go_to_stderr_for_stdout_is_for_results(capfd: pytest.CaptureFixture[str]) -> None:
     Console().remark("Pulling 14 MB")
     assert capfd.readouterr() == ("", "Pulling 14 MB\n")
+
+
+def test_what_must_not_be_missed_is_said_by_each(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match=r"^The photos are gone\.$"):
+        Progress().warn("The photos are gone.")
+    assert capfd.readouterr() == ("", "")
+    for kind in (Quiet, Console):
+        kind().warn("The photos are gone.")
+        assert capfd.readouterr() == ("", "The photos are gone.\n")
+    Quiet().remark("Pulling 14 MB")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_stage_leaves_one_whole_line_off_a_terminal(

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Finished
 
-from headstart import records, run
+from headstart import gallery, records, run
 from headstart.comparison import Recommendation
 from headstart.errors import DiskFull, RunError
 from headstart.run import Run, claim
@@ -203,6 +205,78 @@ def test_damaged_results_are_told(tmp_path: Path) -> None:
         f"{tmp_path / 'results.json'} cannot be read: Input data was truncated.\n"
         "It was changed by hand or written by another version; run the command again with a new --out."
     )
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(paths)}
+
+
+def write_run(folder: Path, version: str, *more: str) -> dict[str, str]:
+    """Write what stands for the files of a finished run."""
+    (folder / "model").mkdir(parents=True)
+    for name in ("model/graph.xml", "photos.csv", "results.json", "split.csv", *more):
+        (folder / name).write_text(f"{version} {name}")
+    return files_of(folder)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends there."""
+
+
+@pytest.mark.parametrize("step", range(10))
+def test_an_update_takes_the_place_of_the_run_wherever_it_was_interrupted(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is never a result of one beside a file of the other; what the user has put there stays."""
+    one = Run(tmp_path / "run")
+    before = write_run(one.folder, "old", "config.toml", "gallery.json", "notes.txt")
+    expected = write_run(one.update.folder, "new", "model/model.keras")
+    expected |= {name: before[name] for name in ("config.toml", "notes.txt")}
+    (one.update.work / "left").mkdir(parents=True)
+    steps = 0
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*given: Any, **named: Any) -> Any:
+            nonlocal steps
+            if steps == step:
+                raise Killed
+            steps += 1
+            return call(*given, **named)
+
+        return do
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (shutil, "rmtree")):
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+        try:
+            one.adopt()
+        except Killed:
+            results = (one.folder / "results.json").read_text() if one.is_finished else None
+            own = files_of(one.folder)
+            if results == "old results.json":
+                kept = [name for name in before if name != "gallery.json"]
+                assert {name: own[name] for name in kept} == {name: before[name] for name in kept}
+            elif results == "new results.json":
+                assert {name: own[name] for name in expected} == expected
+    one.adopt()
+    assert files_of(one.folder) == expected
+    if step == 9:  # beyond the last
+        assert steps == 9
+        assert not one.update.folder.exists()
+
+
+def test_an_update_that_is_not_finished_is_not_adopted(tmp_path: Path) -> None:
+    one = Run(tmp_path / "run")
+    before = write_run(one.folder, "old")
+    write_run(one.update.folder, "new")
+    (one.update.folder / "results.json").unlink()
+    one.adopt()
+    assert {name: text for name, text in files_of(one.folder).items() if ".update" not in name} == before
+
+
+def test_the_gallery_is_named_as_where_it_is_written() -> None:
+    assert run.GALLERY == gallery.FILE
 
 
 @pytest.fixture

@@ -158,7 +158,9 @@ def test_a_candidate_of_another_origin_is_trained_again(
     assert trains_again(trained[0], interrupted, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["finetune/graph.bin", "finetune.json", "finetune.origin.json"])
+@pytest.mark.parametrize(
+    "name", ["finetune/graph.bin", "finetune.json", "finetune.npz", "finetune.origin.json"]
+)
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_damaged_candidate_is_trained_again(
     name: str, is_gone: bool, trained: tuple[Path, Path], interrupted: Path, monkeypatch: pytest.MonkeyPatch

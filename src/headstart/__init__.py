@@ -11,18 +11,20 @@ __all__ = ["compare", "load"]
 __version__ = "0.1.0"
 
 
-def compare(data: str | Path, **settings: Any) -> "Results":
+def compare(data: str | Path, *, update: bool = False, **settings: Any) -> "Results":
     """Compare backbones on labelled photos; the same as `headstart compare`.
 
     Args:
         data: Folder of photos, a CSV or TSV file, or "sample:NAME".
+        update: Compare anew where the photos are not those of the finished run.
         settings: Fields of `headstart.settings.Settings`, such as `backbones=["mobilenet_v2"]`.
 
     Returns:
         The results, as in results.json of the run folder (`out`, by default runs/NAME).
 
     Raises:
-        HeadstartError: Something that you can mend; its text says how.
+        HeadstartError: Something that you can mend; its text says how. It is so, too, where the run is
+            finished and the photos have changed since; where they are gone, that is a warning.
     """
     from headstart import experiment
     from headstart.settings import Settings
@@ -31,7 +33,7 @@ def compare(data: str | Path, **settings: Any) -> "Results":
         if name in settings:
             value = settings[name]
             settings[name] = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
-    return experiment.compare(Settings(data=str(data), **settings))
+    return experiment.compare(Settings(data=str(data), **settings), update=update)
 
 
 def load(run: str | Path) -> "Classifier":

@@ -54,7 +54,18 @@ HEADINGS = {
         "test",
     ),
     "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience", "seeds"),
-    "Run": ("out", "budget", "engine", "seed", "report", "tensorboard", "mlflow", "config", "weights_dir"),
+    "Run": (
+        "out",
+        "update",
+        "budget",
+        "engine",
+        "seed",
+        "report",
+        "tensorboard",
+        "mlflow",
+        "config",
+        "weights_dir",
+    ),
 }
 """The options of `compare` and `train` in the order of their help; the last heading takes what is left."""
 
@@ -85,6 +96,11 @@ mlflow_uri = click.option(
     "--mlflow",
     metavar="URI",
     help="Log the training to MLflow: a server, or a store such as sqlite:///mlflow.db.",
+)
+update_run = click.option(
+    "--update",
+    is_flag=True,
+    help="Compare anew where the photos are not those of the finished run; features that are kept are used.",
 )
 weights_folder = click.option(
     "--weights-dir",
@@ -221,6 +237,7 @@ def main() -> None:
     metavar="FILE.toml",
     help="Take from it what is not given here.",
 )
+@update_run
 @tensorboard_folder
 @mlflow_uri
 @as_json
@@ -230,6 +247,7 @@ def compare(
     config: Path | None,
     tensorboard: Path | None,
     mlflow: str | None,
+    update: bool,
     is_json: bool,
     is_quiet: bool,
     **options: Any,
@@ -242,7 +260,14 @@ def compare(
     The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
     goes on from there, trains the backbone's last layers too, and takes minutes.
     """
-    _run(_settings(data, config, options), is_json, is_quiet, tensorboard=tensorboard, mlflow=mlflow)
+    _run(
+        _settings(data, config, options),
+        is_json,
+        is_quiet,
+        update=update,
+        tensorboard=tensorboard,
+        mlflow=mlflow,
+    )
 
 
 @main.command(name="check", short_help="Say what is amiss with photos, before anything is trained.")
@@ -305,6 +330,7 @@ def check_photos(
     help="features: a new last layer on the frozen backbone; finetune: its last layers too.",
 )
 @settings_options("backbones", "techniques")
+@update_run
 @tensorboard_folder
 @mlflow_uri
 @as_json
@@ -315,6 +341,7 @@ def train(
     technique: str,
     tensorboard: Path | None,
     mlflow: str | None,
+    update: bool,
     is_json: bool,
     is_quiet: bool,
     **options: Any,
@@ -324,7 +351,14 @@ def train(
     DATA and the run folder are those of `headstart compare`.
     """
     options |= {"backbones": (backbone,), "techniques": (technique,)}
-    _run(_settings(data, None, options), is_json, is_quiet, tensorboard=tensorboard, mlflow=mlflow)
+    _run(
+        _settings(data, None, options),
+        is_json,
+        is_quiet,
+        update=update,
+        tensorboard=tensorboard,
+        mlflow=mlflow,
+    )
 
 
 def _settings(data: str | None, config: Path | None, options: dict[str, Any]) -> Settings:
@@ -346,16 +380,23 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(
-    settings: Settings, is_json: bool, is_quiet: bool, *, tensorboard: Path | None, mlflow: str | None
+    settings: Settings,
+    is_json: bool,
+    is_quiet: bool,
+    *,
+    update: bool,
+    tensorboard: Path | None,
+    mlflow: str | None,
 ) -> None:
     from headstart import experiment, leaderboard, run
     from headstart.records import to_json
 
     settings = run.resolve(settings)
     folder = str(settings.out)
-    was_finished = run.Run(Path(folder)).is_finished
+    before = run.Run(Path(folder)).finished_ns
     progress = _progress(is_quiet)
-    results = experiment.compare(settings, progress, tensorboard=tensorboard, mlflow=mlflow)
+    results = experiment.compare(settings, progress, update=update, tensorboard=tensorboard, mlflow=mlflow)
+    was_finished = run.Run(Path(folder)).finished_ns == before
     click.echo(to_json(results).decode() if is_json else leaderboard.render(results), nl=False)
     if was_finished:
         progress.remark(f"{folder} was finished before; nothing was done.")
@@ -365,9 +406,9 @@ def _run(
 
 
 def _progress(is_quiet: bool) -> "Progress":
-    from headstart.progress import Console, Progress
+    from headstart.progress import Console, Quiet
 
-    return Progress() if is_quiet else Console()
+    return Quiet() if is_quiet else Console()
 
 
 @main.command(short_help="Say what is on photos.")

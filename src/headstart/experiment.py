@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from headstart import (
     report,
     reservations,
     samples,
+    snapshot,
     splits,
     tracking,
     versions,
@@ -51,7 +53,7 @@ from headstart.comparison import (
 )
 from headstart.dataset import Dataset
 from headstart.decision import decide
-from headstart.errors import DataError, EngineMismatch
+from headstart.errors import DataError, EngineMismatch, RunError
 from headstart.findings import IMBALANCE
 from headstart.illustration import Material
 from headstart.metrics import Evaluation
@@ -96,6 +98,7 @@ def compare(
     settings: Settings,
     progress: Progress | None = None,
     *,
+    update: bool = False,
     store_path: Path | None = None,
     tensorboard: Path | None = None,
     mlflow: str | None = None,
@@ -105,19 +108,20 @@ def compare(
     Args:
         settings: What to compare, on which photos, and where to write it.
         progress: Where to tell how far it is; silent when None.
+        update: Compare anew where the run folder is finished and the photos have changed since.
         store_path: What was computed before is looked for, and kept, in this file; by default the cache's.
         tensorboard: Folder to log the training to, for TensorBoard.
         mlflow: Where to log the training to, as MLflow names a tracking server or a store.
 
     Returns:
         The results; the run folder holds them too, with the recommended model. Where the run folder
-        is finished already, with equal settings, its results are returned and nothing is done.
+        is finished already, with equal settings and photos, its results are returned and nothing is done.
 
     Raises:
         DataError: The photos are not there, or not such that they can be compared on.
         UnknownBackbone: No such backbone.
         WeightsError: Pretrained weights are missing.
-        RunError: The run folder is in use or holds something else.
+        RunError: The run folder is in use, holds something else, or is finished with other photos.
         SettingsError: TensorBoard's folder or MLflow cannot be written to.
         MissingPackage: One of them, or TensorFlow, is needed and not installed.
         DiskFull: No space is left.
@@ -126,20 +130,67 @@ def compare(
     settings = runs.resolve(settings)
     rows = [backbones.find(name) for name in settings.backbones]
     with runs.claim(Path(str(settings.out)), settings) as run:
+        run.adopt()
         if run.is_finished:
-            return run.results()
+            results = run.results()
+            if is_current(run, settings, progress, update=update):
+                return results
+        target = run.update if run.is_finished else run
         with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
             with Store(progress, store_path) as store:
-                results = train_and_judge(settings, rows, run, store, trackers, progress)
-            run.finish(results)
+                results = train_and_judge(settings, rows, target, store, trackers, progress)
+            target.finish(results)
+            run.adopt()
             trackers.finish(results, describe(run, settings))
         cache.prune(progress)
     return results
 
 
+def is_current(run: runs.Run, settings: Settings, progress: Progress, *, update: bool) -> bool:
+    """Say whether a finished run is of the photos as they are, or as far as can be told.
+
+    Where they are gone, so that it cannot be told, that is said.
+
+    Raises:
+        RunError: It is not, and is not to be updated.
+    """
+    if settings.data.startswith(samples.PREFIX):
+        return True  # of which checksums are known
+    if not Path(settings.data).exists():
+        progress.warn(
+            f"{settings.data} is not there any more: whether {run.folder} is of these photos cannot be told."
+        )
+        return True
+    changed = what_changed(run, settings)
+    if not changed:
+        shutil.rmtree(run.update.folder, ignore_errors=True)
+        return True
+    if not update:
+        raise RunError(changed, runs.UPDATE_OR_ANOTHER)
+    progress.remark(f"{changed} They are compared anew.")
+    return False
+
+
+def what_changed(run: runs.Run, settings: Settings) -> str:
+    """Say in a sentence what has changed of the photos since a run was finished; "" if nothing has."""
+    opening = f"The photos in {settings.data} are not those that {run.folder} was made of"
+    try:
+        rows = snapshot.read(run.folder / runs.PHOTOS)
+        found = snapshot.changes(rows, listing.load(Path(settings.data), **settings.reading))
+    except RunError as error:
+        return f"{error.problem} Whether the photos have changed cannot be told."
+    except DataError as error:
+        return f"{opening}: {error.problem}"
+    return f"{opening}: {snapshot.say(found)}." if found else ""
+
+
 def describe(run: runs.Run, settings: Settings) -> list[Path]:
-    """Write the report and the model card of a finished run, if asked for; return what describes it."""
-    drawn = [report.draw(run.folder), card.write(run.folder)] if settings.report else []
+    """Write the report and the model card of a finished run, if asked for; return what describes it.
+
+    They are written anew where they were before.
+    """
+    is_drawn = settings.report or (run.folder / report.REPORT).exists()
+    drawn = [report.draw(run.folder), card.write(run.folder)] if is_drawn else []
     return [*drawn, run.folder / runs.RESULTS, run.folder / runs.CONFIG]
 
 
@@ -305,7 +356,7 @@ def train(plan: Plan, settings: Settings, trackers: Trackers) -> list[Trained]:
 
 
 def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress) -> Photos:
-    """List, audit and split the photos; write split.csv and quarantine.csv.
+    """List, audit and split the photos; write photos.csv, quarantine.csv and split.csv.
 
     Raises:
         DataError: No photos, too few classes, or a class too small to split.
@@ -314,7 +365,9 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     listed = listing.load(source, **settings.reading)
     if listed.layout:
         progress.remark(f"Read as: {listed.layout}.")
+    stamped = snapshot.stamps(listed)
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
+    snapshot.write(run.folder / runs.PHOTOS, listed, stamped, audited)
     records.write_csv(
         run.folder / runs.QUARANTINE,
         ("path", "reason"),

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -19,6 +20,10 @@ class Progress:
 
     def remark(self, text: str) -> None:
         """Say one line to the user."""
+
+    def warn(self, text: str) -> None:
+        """Say one line that the user must not miss, silent or not: here as a warning of Python's."""
+        warnings.warn(text, stacklevel=2)
 
     def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
         """Open a stage of `total` items; the value of the `with` block advances it."""
@@ -44,7 +49,15 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - inner
 
 
-class Console(Progress):
+class Quiet(Progress):
+    """Silent on stderr, but for what must not be missed."""
+
+    def warn(self, text: str) -> None:
+        """Print one line on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class Console(Quiet):
     """Bars on stderr, one stage at a time.
 
     On a terminal a bar moves; elsewhere each stage leaves one line when it ends.
@@ -52,7 +65,7 @@ class Console(Progress):
 
     def remark(self, text: str) -> None:
         """Print one line on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        self.warn(text)
 
     def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
         """Show a bar with items per second and the time left until the block ends."""

@@ -28,9 +28,17 @@ CONFIG, RESULTS, DECISION, MODEL, WORK, LOCK = (
     ".lock",
 )
 
-QUARANTINE, SPLIT = "quarantine.csv", "split.csv"
-LEFT_BY_A_FAILURE = (QUARANTINE, SPLIT)
+QUARANTINE, SPLIT, PHOTOS = "quarantine.csv", "split.csv", "photos.csv"
+LEFT_BY_A_FAILURE = (QUARANTINE, SPLIT, PHOTOS)
+UPDATE = ".update"
+GALLERY = "gallery.json"
+"""Of a run with a report alone."""
+
 ANOTHER = "Name another folder: --out RUN."
+UPDATE_OR_ANOTHER = (
+    "Compare them anew with --update (in Python update=True), which takes what is kept of them and then "
+    "replaces this run; or name another folder: --out RUN."
+)
 WITHOUT_EFFECT = ("weights_dir",)
 """Settings that do not change the result: a weight file's checksum is the same in any folder."""
 
@@ -96,6 +104,34 @@ class Run:
                 shutil.copyfile(file, copy / file.name)
             shutil.rmtree(kept, ignore_errors=True)
             copy.replace(kept)
+
+    @property
+    def finished_ns(self) -> int | None:
+        """When its results were written, in nanoseconds since 1970; None where they are not there."""
+        return (self.folder / RESULTS).stat().st_mtime_ns if self.is_finished else None
+
+    @property
+    def update(self) -> "Run":
+        """The run that compares its photos anew, while its own results stay."""
+        return Run(self.folder / UPDATE)
+
+    def adopt(self) -> None:
+        """Put what a finished update wrote in the place of its own files; nothing where there is none.
+
+        Results are the first to go and the last to come. Interrupted, it is to be called again.
+        """
+        update = self.update
+        if not update.is_finished:
+            return
+        if self.is_finished:
+            (self.folder / GALLERY).unlink(missing_ok=True)
+            (self.folder / RESULTS).unlink()
+        shutil.rmtree(update.work, ignore_errors=True)
+        for path in sorted(update.folder.iterdir(), key=lambda path: path.name == RESULTS):
+            if path.is_dir():
+                shutil.rmtree(self.folder / path.name, ignore_errors=True)
+            path.replace(self.folder / path.name)
+        update.folder.rmdir()
 
     def finish(self, results: Results) -> None:
         """Write the results, last of all, and delete the work folder."""

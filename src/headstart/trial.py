@@ -6,6 +6,7 @@ import hashlib
 import math
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,7 +324,7 @@ class Trial:
             classifier.load(self._folder(name))
             records.read_json(self._candidate_file(name), Candidate)
             records.from_npz(self._answers_file(name).read_bytes())
-        except (RunError, FileNotFoundError):
+        except (RunError, OSError, EOFError, ValueError, zipfile.BadZipFile):
             return False
         return True
 
