@@ -1,5 +1,6 @@
 """A trunk's activations are the same live and kept, for each photo in each pass."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from conftest import made_photos
 from headstart import activations, backbones, engine, pixels, tail
 from headstart.activations import Kept, Live, View
 from headstart.engine import Engine
+from headstart.errors import DiskFull
 from headstart.progress import Progress
 
 
@@ -91,3 +93,13 @@ def test_what_does_not_fit_into_float16_is_computed_live(view: View, tmp_path: P
     inputs = prepared(trunk, view, 1, tmp_path)
     assert isinstance(inputs, Live)
     assert rows(inputs, [0], 1).max() > 65504
+
+
+def test_a_disk_that_is_full_by_then_is_told(
+    trunk: Engine, view: View, small_disk: Callable[[int], Path]
+) -> None:
+    """As it is where another program fills it; to write to a mapped file without room ends the process."""
+    disk = small_disk(100)
+    with pytest.raises(DiskFull) as caught:
+        Kept(Live(trunk, view), trunk, 10, 100, disk / "kept.npy")
+    assert caught.value.problem == f"No space is left on the disk that holds {disk}."

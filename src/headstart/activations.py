@@ -1,6 +1,7 @@
 """What the tail of a backbone is trained on: its frozen trunk's activations, live or kept on disk."""
 
 import math
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,7 @@ class Kept(Activations):
         with disk_full_named(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._values = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+            _reserve(path)
 
     def fill(self, title: str, progress: Progress) -> bool:
         """Compute all views; return whether every value fits into float16."""
@@ -100,6 +102,13 @@ def prepare(
         return live
     kept = Kept(live, trunk, n_photos, n_views, path)
     return kept if kept.fill(title, progress) else live
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file on disk, where the system can: a mapped one that has none ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
 def _has_room(n_bytes: int, folder: Path) -> bool:
