@@ -1,5 +1,6 @@
 """A trunk's activations are the same live and kept, for each photo in each pass."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from conftest import made_photos
 from headstart import activations, backbones, engine, pixels, tail
 from headstart.activations import Kept, Live, View
 from headstart.engine import Engine
-from headstart.errors import DiskFull
+from headstart.errors import ChangedPhoto, DiskFull
 from headstart.progress import Progress
 
 
@@ -28,7 +29,11 @@ def files(photos: Path) -> list[Path]:
 
 @pytest.fixture
 def view(files: list[Path]) -> View:
-    return activations.random_view(files, 32, "squash", ("mirror", "shift"), 5)
+    return activations.random_view(files, digests_of(files), 32, "squash", ("mirror", "shift"), 5)
+
+
+def digests_of(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
 def rows(inputs: activations.Activations, order: list[int], epoch: int) -> np.ndarray:
@@ -55,7 +60,7 @@ def test_without_a_trunk_they_are_the_pixels(view: View, files: list[Path], tmp_
     inputs = prepared(None, view, 2, tmp_path)
     assert isinstance(inputs, Live)
     assert np.array_equal(rows(inputs, [4], 1)[0], view(4, 1).astype(np.float32))
-    plain = activations.random_view(files, 32, "squash", (), 0)
+    plain = activations.random_view(files, digests_of(files), 32, "squash", (), 0)
     assert np.array_equal(plain(4, 1), pixels.read(files[4], 32, "squash"))
 
 
@@ -103,3 +108,12 @@ def test_a_disk_that_is_full_by_then_is_told(
     with pytest.raises(DiskFull) as caught:
         Kept(Live(trunk, view), trunk, 10, 100, disk / "kept.npy")
     assert caught.value.problem == f"No space is left on the disk that holds {disk}."
+
+
+def test_a_photo_that_changed_or_went_away_has_no_view(view: View, files: list[Path]) -> None:
+    files[3].write_bytes(files[4].read_bytes())
+    files[5].unlink()
+    for index, what in ((3, "was changed"), (5, "is gone")):
+        with pytest.raises(ChangedPhoto) as caught:
+            view(index, 1)
+        assert caught.value.problem == f"{files[index]} {what} since it was checked."

@@ -1,7 +1,10 @@
 import csv
 import errno
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from conftest import audited
 from PIL import Image, ImageEnhance
 
+from headstart import audit as audits
 from headstart import listing, pixels
 from headstart.audit import Audit, audit
 from headstart.dataset import SetAside
@@ -608,3 +612,93 @@ def test_every_row_of_the_messy_folder_comes_out_as_it_should(shared_data: Path)
         ("cat/png_named.jpg",),
         ("cat/webp_named.jpg",),
     ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError("out of memory error when reading image file"),
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ImportError("no libtiff"),
+    ],
+)
+def test_a_fault_of_the_machine_is_not_remembered(
+    error: Exception, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colour = (len(repr(error)), 200, 9)  # bytes of its own, for what is kept outlives a test
+    Image.new("RGB", (40, 30), colour).save(photos / "green" / "z.png")
+
+    def fail(_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+        assert [item.path for item in audit_folder(photos).quarantine] == ["green/z.png"]
+    assert audit_folder(photos).quarantine == ()
+
+
+SCARCE = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+from headstart import listing, pixels
+from headstart.audit import audit
+from headstart.progress import Progress
+from headstart.store import Store
+
+folder = Path(sys.argv[1])
+pixels.core_count = lambda: 1  # each thread claims room of its own
+
+def quarantine():
+    with Store(Progress(), folder.parent / "store.sqlite") as store:
+        found = audit(listing.load(folder), store=store, progress=Progress()).quarantine
+    return [(item.path, item.reason) for item in found]
+
+print(quarantine())
+Image.new("RGB", (6000, 6000)).save(folder / "green" / "z.png")
+claimed = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (claimed + 90_000_000, limits[1]))
+print(quarantine())
+resource.setrlimit(resource.RLIMIT_AS, limits)
+print(quarantine())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited in the way of Linux")
+def test_a_picture_that_there_was_no_memory_for_is_read_when_there_is(photos: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE, str(photos)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.stderr == ""
+    scarce = [("green/z.png", "There is no memory for it.")]
+    assert done.stdout.splitlines() == ["[]", str(scarce), "[]"]
+
+
+def test_what_no_decoder_read_is_tried_again_by_new_ones_and_nothing_else(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = photos / "red" / "red_04.jpg"
+    damaged.write_bytes(b"\xff\xd8\xff\xe0 no more of it either")
+    first = audit_folder(photos)
+    decoded: list[bytes] = []
+    original = pixels.decode
+
+    def counted(content: bytes, **options: Any) -> pixels.Pixels:
+        decoded.append(content)
+        return original(content, **options)
+
+    monkeypatch.setattr(pixels, "decode", counted)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
+    audits._decoders.cache_clear()
+    assert audit_folder(photos).quarantine == first.quarantine
+    assert decoded == [damaged.read_bytes()]
+    assert audit_folder(photos).quarantine == first.quarantine
+    assert decoded == [damaged.read_bytes()]
+    audits._decoders.cache_clear()

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Finished, write_photos
+from conftest import Finished, write_mixed_photos, write_photos
 from PIL import Image
 
 import headstart
 from headstart import experiment, pixels, snapshot
 from headstart.cli import main
 from headstart.comparison import FindingSummary, Recommendation, Results
-from headstart.errors import DataError, RunError
+from headstart.errors import ChangedPhoto, DataError, RunError
+from headstart.progress import Advance, Progress
 from headstart.run import Run
+from headstart.settings import Settings
 from headstart.store import Store
 
 FULL = (
@@ -227,10 +230,10 @@ def repeated(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> It
     reads: list[Read] = []
     read_bytes = pixels.read_bytes
 
-    def recorded(path: str | Path) -> bytes:
+    def recorded(path: str | Path, digest: str | None = None) -> bytes:
         short = Path(path).relative_to(finished.photos).as_posix()
         reads.append(Read(short, (folder / "split.csv").exists(), (folder / "decision.json").exists()))
-        return read_bytes(path)
+        return read_bytes(path, digest)
 
     with pytest.MonkeyPatch.context() as patch:
         # An empty cache: what is kept of a photo would not be read again.
@@ -773,3 +776,59 @@ def test_the_first_sentences_of_a_leaked_test_part(leaked: Path, tmp_path: Path)
         "or other labels. If new photos will be like those of test, believe test, and train on such photos "
         "too."
     )
+
+
+class Meddler(Progress):
+    """Does something to the photos as a stage begins, but as the one that checks them ends."""
+
+    def __init__(self, stage: str, meddle: Callable[[], object]) -> None:
+        self._stage, self._meddle = stage, meddle
+
+    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+        return self._meddling() if self._stage in title else super().stage(title, total, unit)
+
+    @contextmanager
+    def _meddling(self) -> Iterator[Advance]:
+        if self._stage != "Checking photos":
+            self._meddle()
+        yield lambda count=1: None
+        if self._stage == "Checking photos":
+            self._meddle()
+
+
+@pytest.mark.parametrize(
+    ("technique", "stage", "part"),
+    [
+        ("features", "Checking photos", ""),
+        ("features", "tiny test features", "test"),
+        pytest.param("finetune", "tiny trunk, train", "train", marks=pytest.mark.slow),
+        pytest.param("finetune", "tiny fine-tuned validation", "validation", marks=pytest.mark.slow),
+        pytest.param("finetune", "tiny finetune test", "test", marks=pytest.mark.slow),
+    ],
+)
+def test_a_photo_that_changes_while_a_run_works_ends_it_and_another_run_goes_well(
+    technique: str, stage: str, part: str, tmp_path: Path
+) -> None:
+    write_mixed_photos(tmp_path / "photos")
+    out = tmp_path / "run"
+    changed: list[Path] = []
+
+    def meddle() -> None:
+        rows = read_csv(out / "split.csv") if part else [{"path": "blue/blue_07.jpg", "part": ""}]
+        path = next(row["path"] for row in rows if row["part"] == part and "copy" not in row["path"])
+        changed.append(tmp_path / "photos" / path)
+        changed[0].write_bytes(changed[0].read_bytes() + b"x")
+
+    settings = Settings(
+        data=str(tmp_path / "photos"),
+        backbones=("tiny",),
+        techniques=(technique,),
+        epochs=1,
+        out=str(out),
+        folds=0,
+        report=False,
+    )
+    with pytest.raises(ChangedPhoto) as caught:
+        experiment.compare(settings, Meddler(stage, meddle), store_path=tmp_path / "store")
+    assert caught.value.problem == f"{changed[0]} was changed since it was checked."
+    assert experiment.compare(settings).dataset.n_images == 49

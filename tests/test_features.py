@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from conftest import made_photos
 
 from headstart import backbones, engine, pixels
+from headstart.errors import ChangedPhoto
 from headstart.features import Extractor
 from headstart.pixels import Pixels
 from headstart.progress import Progress
@@ -68,9 +70,9 @@ def test_one_changed_photo_alone_is_computed_again(extractor: Extractor, files: 
     seen: list[Path] = []
     read = pixels.read
 
-    def recorded(path: Path, size_px: int, fit: str) -> Pixels:
+    def recorded(path: Path, size_px: int, fit: str, digest: str) -> Pixels:
         seen.append(path)
-        return read(path, size_px, fit)
+        return read(path, size_px, fit, digest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pixels, "read", recorded)
@@ -106,3 +108,41 @@ def test_where_nothing_can_be_kept_the_vectors_come_all_the_same(
     expected = features(extractor, files)
     extractor.store.close()
     assert np.array_equal(features(extractor, files), expected)
+
+
+CHANGED_FIX = "Leave the photos as they are while it works, and run the same command again."
+
+
+def test_a_photo_that_changed_since_it_was_digested_is_told_and_never_kept(
+    extractor: Extractor, files: list[Path]
+) -> None:
+    digested = digests(files)
+    files[7].write_bytes(files[8].read_bytes() + b"another end")
+    with pytest.raises(ChangedPhoto) as caught:
+        extractor.features(files, digested, "", Progress())
+    assert str(caught.value) == f"{files[7]} was changed since it was checked.\n{CHANGED_FIX}"
+    assert extractor.n_missing(digested[7:8]) == 1
+    assert compute(extractor, files[7:8]) == 1  # under its own digest
+
+
+def test_a_photo_that_is_gone_since_it_was_digested_is_told(extractor: Extractor, files: list[Path]) -> None:
+    digested = digests(files)
+    files[7].unlink()
+    with pytest.raises(ChangedPhoto) as caught:
+        extractor.compute(files, digested, "", Progress())
+    assert str(caught.value) == f"{files[7]} is gone since it was checked.\n{CHANGED_FIX}"
+
+
+def test_each_file_is_read_once(
+    extractor: Extractor, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def counted(path: Path, mode: str) -> IO[Any]:
+        opened.append(str(path))
+        return open(path, mode)
+
+    digested = digests(files)
+    monkeypatch.setattr(pixels, "open", counted, raising=False)
+    assert extractor.compute(files, digested, "", Progress()) == 40
+    assert sorted(opened) == sorted(map(str, files))

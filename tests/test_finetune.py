@@ -1,5 +1,6 @@
 """Fine-tuning trains what it is told to, starts from the probe, and never ends below it."""
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,8 @@ def parts(photos: Path) -> tuple[Part, Part]:
         own = [file for file, inside in zip(files, is_in, strict=True) if inside]
         names = tuple(map(str, own))
         alone = np.arange(len(own), dtype=np.int32)
-        return Part(names, tuple(own), names, alone, labels[is_in], np.ones(len(own), np.float32))
+        digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in own)
+        return Part(names, tuple(own), digests, alone, labels[is_in], np.ones(len(own), np.float32))
 
     return part(~chosen), part(chosen)
 
@@ -180,7 +182,9 @@ def test_equal_seeds_train_alike(parts: tuple[Part, Part]) -> None:
 
 def test_every_photo_is_seen_once_a_pass_with_its_own_label(parts: tuple[Part, Part]) -> None:
     plain = stacked(parts[0])
-    live = activations.Live(None, activations.random_view(parts[0].files, 32, "squash", (), 0))
+    live = activations.Live(
+        None, activations.random_view(parts[0].files, parts[0].digests, 32, "squash", (), 0)
+    )
     inputs = finetune.Inputs(np.arange(26), live)
     for epoch in (1, 2):
         batches = list(finetune.training_batches(inputs, np.arange(26), RECIPE, epoch=epoch))

@@ -1,3 +1,4 @@
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -223,17 +224,19 @@ def test_thumbnails_look_like_their_photos_and_are_small(shared_data: Path) -> N
         assert 10 * np.log10(255**2 / ((small - expected) ** 2).mean()) > 20
 
 
-def test_a_photo_that_is_gone_or_damaged_is_left_out_and_counted(folder: Path) -> None:
+def test_a_photo_that_is_gone_damaged_or_changed_is_left_out_and_counted(folder: Path) -> None:
     photos = listed(folder)
     photos[2][1].unlink()
     photos[4][1].write_bytes(b"")
     photos[5][1].write_bytes(photos[5][1].read_bytes()[:300])
     photos[7][1].unlink()
     photos[7][1].mkdir()
-    made = gallery.make(photos)
+    digests = {photos[row][0]: hashlib.sha256(photos[row][1].read_bytes()).hexdigest() for row in (8, 9)}
+    photos[9][1].write_bytes(photos[8][1].read_bytes())
+    made = gallery.make(photos, digests=digests)
     names = [name for name, _ in photos]
-    assert [one.path for one in made.pictures] == [names[row] for row in (0, 1, 3, 6, 8, 9, 10, 11)]
-    assert made.n_unreadable == 4
+    assert [one.path for one in made.pictures] == [names[row] for row in (0, 1, 3, 6, 8, 10, 11)]
+    assert made.n_unreadable == 5
 
 
 def test_thumbnails_end_with_the_first_that_there_is_no_room_for(folder: Path) -> None:
@@ -251,9 +254,9 @@ def test_photos_far_beyond_the_room_are_not_read(folder: Path, monkeypatch: pyte
     read: list[Path] = []
     really = pixels.read_bytes
 
-    def noted(path: Path) -> bytes:
+    def noted(path: Path, digest: str | None) -> bytes:
         read.append(path)
-        return really(path)
+        return really(path, digest)
 
     monkeypatch.setattr(pixels, "read_bytes", noted)
     room = sum(len(one.thumbnail) for one in gallery.make(listed(folder)).pictures[:3])

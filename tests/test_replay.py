@@ -66,9 +66,9 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Probed:
     sent: list[Path] = []
     extract = features.extract
 
-    def recorded(engine: Engine, files: Sequence[Path], fit: str) -> Iterator[Any]:
+    def recorded(engine: Engine, files: Sequence[Path], fit: str, digests: Sequence[str]) -> Iterator[Any]:
         sent.extend(files)
-        return extract(engine, files, fit)
+        return extract(engine, files, fit, digests)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "extract", recorded)

@@ -116,11 +116,19 @@ def _has_room(n_bytes: int, folder: Path) -> bool:
     return n_bytes <= LARGEST_SHARE * shutil.disk_usage(folder).free
 
 
-def random_view(files: Sequence[Path], size_px: int, fit: str, operations: Sequence[str], seed: int) -> View:
+def random_view(
+    files: Sequence[Path],
+    digests: Sequence[str],
+    size_px: int,
+    fit: str,
+    operations: Sequence[str],
+    seed: int,
+) -> View:
     """Return a function from a photo's index and a pass to its view, which depends on nothing else.
 
     Args:
         files: N readable photos.
+        digests: The SHA-256 of each, in hexadecimal; the view of a photo with another raises ChangedPhoto.
         size_px: Side of the pictures.
         fit: How a photo becomes square.
         operations: Names of `augmentation.OPERATIONS`.
@@ -129,6 +137,6 @@ def random_view(files: Sequence[Path], size_px: int, fit: str, operations: Seque
 
     def view(index: int, epoch: int) -> Pixels:
         random = np.random.default_rng((seed, epoch, index))
-        return augmentation.view(pixels.read(files[index], size_px, fit), operations, random)
+        return augmentation.view(pixels.read(files[index], size_px, fit, digests[index]), operations, random)
 
     return view

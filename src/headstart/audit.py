@@ -1,7 +1,10 @@
 """Each photo read once: which are unreadable, repeated, in two classes or parts, or not like the others."""
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
+import importlib.metadata
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import duplicates, families, findings, pixels, records, shortcuts, thumbnails
+from headstart import duplicates, families, findings, formats, pixels, records, shortcuts, thumbnails
 from headstart.dataset import Dataset, SetAside
 from headstart.duplicates import Pictures
-from headstart.errors import UnreadableImage
+from headstart.errors import UnreadableImage, UnreadableNow
 from headstart.families import Families
 from headstart.findings import Finding
 from headstart.groups import Groups, by_key, merged, near_groups, numbered
@@ -23,8 +26,11 @@ from headstart.store import Kind, Store
 KIND: Kind = "checks"
 """What the findings of single files are called in the store."""
 
-CHECK_VERSION = 3
+CHECK_VERSION = 4
 """Goes up when more is kept of a photo, or something else."""
+
+DECODERS = ("pillow", "simplejpeg", "pillow-heif", "pydicom", "python-gdcm")
+"""Packages that decode pictures: another version of one may read what could not be read."""
 
 CHUNK = 8
 """Files that a thread holds at once."""
@@ -64,6 +70,8 @@ class _Check:
         middle: The same of the middle of the picture.
         thumbnail: 32 x 32 pixels, grey.
         ground: Which of them show nothing, 8 to a byte.
+        decoders: Of an unreadable one, which decoders failed at it.
+        is_lasting: It would come out the same again; where the machine failed, it need not.
     """
 
     digest: str = ""
@@ -76,6 +84,16 @@ class _Check:
     middle: tuple[float, ...] = ()
     thumbnail: bytes = b""
     ground: bytes = b""
+    decoders: str = ""
+    is_lasting: bool = True
+
+    def still_holds(self) -> bool:
+        """Tell whether the decoders that are installed would say the same.
+
+        What can be read stays so, and its pixels do: decoding is settled by each format's standard, and what
+        of it is not is held by PIXELS_VERSION. What cannot be read is tried again by each new decoder.
+        """
+        return self.decoders == _decoders() if self.reason else self.format in formats.raster_formats()
 
 
 def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bool = True) -> Audit:
@@ -191,13 +209,30 @@ def _check(files: Sequence[str], store: Store) -> list[_Check]:
     for content, digest in zip(contents, digests, strict=True):
         if isinstance(content, _Check):
             found.append(content)
-        elif _key(digest) in kept:
-            found.append(records.from_bytes(kept[_key(digest)], _Check))
+        elif before := _kept(kept.get(_key(digest))):
+            found.append(before)
         else:
             found.append(_decode(content, digest))
-            new.append((_key(digest), records.to_bytes(found[-1])))
+            if found[-1].is_lasting:
+                new.append((_key(digest), records.to_bytes(found[-1])))
     store.put(new, KIND)
     return found
+
+
+def _kept(value: bytes | None) -> _Check | None:
+    """Return what was kept of a file, where it still holds."""
+    check = records.from_bytes(value, _Check) if value else None
+    return check if check and check.still_holds() else None
+
+
+@functools.cache
+def _decoders() -> str:
+    """Return the decoders' versions and what they read: what decides whether a file is unreadable."""
+    found = []
+    for package in DECODERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return " ".join((*found, *formats.raster_formats()))
 
 
 def _key(digest: str) -> bytes:
@@ -213,10 +248,16 @@ def _read(file: str) -> bytes | _Check:
 
 def _decode(content: bytes, digest: str) -> _Check:
     try:
-        image = pixels.decode(content, at_least_px=DECODED_PX)
-        format_name, width, height = pixels.header(content)
+        return _look(content, digest)
+    except UnreadableNow as error:
+        return _Check(digest, reason=error.problem, is_lasting=False)
     except UnreadableImage as error:
-        return _Check(digest, reason=error.problem)
+        return _Check(digest, reason=error.problem, decoders=_decoders())
+
+
+def _look(content: bytes, digest: str) -> _Check:
+    image = pixels.decode(content, at_least_px=DECODED_PX)
+    format_name, width, height = pixels.header(content)
     if format_name != "JPEG":
         height, width = image.shape[:2]
     elif (width - height) * (image.shape[1] - image.shape[0]) < 0:  # the header's size is that before a turn

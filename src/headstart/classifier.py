@@ -85,16 +85,22 @@ class Classifier:
         return self.record.class_names
 
     def probabilities(
-        self, photos: Sequence[Path], *, title: str = "Predicting", progress: Progress | None = None
+        self,
+        photos: Sequence[Path],
+        digests: Sequence[str] | None = None,
+        *,
+        title: str = "Predicting",
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Return float32 (N, C) for N readable photos, in their order.
 
         Raises:
             UnreadableImage: Names the file.
+            ChangedPhoto: A file is gone, or has not the SHA-256 that `digests` says.
         """
         rows = []
         with (progress or Progress()).stage(title, len(photos)) as advance:
-            for row in features.extract(self.engine, photos, self.record.fit):
+            for row in features.extract(self.engine, photos, self.record.fit, digests):
                 rows.append(row)
                 advance()
         return np.stack(rows)

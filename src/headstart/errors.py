@@ -6,7 +6,10 @@ HeadstartError
 │   ├── TooFewClasses      no class folders, or a single class
 │   ├── UnclearLayout      folders that may be classes or parts
 │   ├── SmallClass         a class that cannot be divided into the parts
-│   └── UnreadableImage    a picture that no decoder reads
+│   ├── UnreadableImage    a picture that no decoder reads
+│   │   ├── UnsupportedImage   a picture of a kind that is not read
+│   │   └── UnreadableNow      a fault of the machine: tried again, it may be read
+│   └── ChangedPhoto       a photo that was changed or removed while it was used
 ├── SettingsError        an option's value, or a configuration file
 │   └── UnknownBackbone    no such row in the table of backbones
 ├── FetchError           a wheel that cannot be pulled, or whose file is not the expected one
@@ -67,6 +70,22 @@ class SmallClass(DataError):
 
 class UnreadableImage(DataError):
     """A picture that no decoder reads."""
+
+
+class UnsupportedImage(UnreadableImage):
+    """A picture of a kind that is not read; `kind` is its name."""
+
+    def __init__(self, problem: str, fix: str, kind: str) -> None:
+        super().__init__(problem, fix)
+        self.kind = kind
+
+
+class UnreadableNow(UnreadableImage):
+    """A fault of the machine and not of the picture: tried again, it may be read."""
+
+
+class ChangedPhoto(DataError):
+    """A photo that was changed or removed while it was used."""
 
 
 class SettingsError(HeadstartError):

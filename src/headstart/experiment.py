@@ -575,10 +575,12 @@ def evaluate(
     model = classifier.load_run(folder)
     listed = listing.load(samples.resolve(data, progress), **reading)
     with Store(progress) as store:
-        usable = audits.audit(listed, store=store, progress=progress, is_thorough=False).dataset
+        audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
+    usable = audited.dataset
     labels = matched_labels(usable, model.class_names)
     files = [usable.file(index) for index in range(len(usable))]
-    return metrics.evaluate(labels, model.probabilities(files, progress=progress), model.class_names)
+    probabilities = model.probabilities(files, audited.digests, progress=progress)
+    return metrics.evaluate(labels, probabilities, model.class_names)
 
 
 def matched_labels(usable: Dataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:

@@ -56,9 +56,10 @@ class Extractor:
 
         Raises:
             UnreadableImage: Names the file.
+            ChangedPhoto: A file has another digest, or is gone; nothing is kept of it.
         """
-        keys = self._keys(digests)
-        return sum(1 for _ in self._compute(photos, keys, self.store.missing(keys), title, progress))
+        lacking = self.store.missing(self._keys(digests))
+        return sum(1 for _ in self._compute(photos, digests, lacking, title, progress))
 
     def features(
         self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress
@@ -67,28 +68,36 @@ class Extractor:
 
         Raises:
             UnreadableImage: Names the file.
+            ChangedPhoto: A file has another digest, or is gone; nothing is kept of it.
         """
         keys = self._keys(digests)
         rows = np.empty((len(keys), *self.engine.output_shape), np.float32)
         lacking = np.flatnonzero(~self.store.fill(keys, rows)).tolist()
         computed = {}
-        for index, vector in self._compute(photos, keys, lacking, title, progress):
+        for index, vector in self._compute(photos, digests, lacking, title, progress):
             rows[index], computed[keys[index]] = vector, index
         for index in lacking:
             rows[index] = rows[computed[keys[index]]]
         return rows
 
     def _compute(
-        self, photos: Sequence[Path], keys: list[bytes], lacking: list[int], title: str, progress: Progress
+        self,
+        photos: Sequence[Path],
+        digests: Sequence[str],
+        lacking: list[int],
+        title: str,
+        progress: Progress,
     ) -> Iterator[tuple[int, Floats]]:
         """Yield the index and the vector of each different photo that is lacking, and keep them."""
+        keys = self._keys(digests)
         first = {keys[index]: index for index in reversed(lacking)}
         chosen = sorted(first.values())
         if not chosen:
             return
         n_kept = len(photos) - len(lacking)
         with progress.stage(f"{title} ({n_kept:,} kept)" if n_kept else title, len(chosen)) as advance:
-            vectors = extract(self.engine, [photos[index] for index in chosen], self.fit)
+            files, known = [photos[index] for index in chosen], [digests[index] for index in chosen]
+            vectors = extract(self.engine, files, self.fit, known)
             for batch in pixels.batches(zip(chosen, vectors, strict=True), KEPT_AT_A_TIME):
                 self.store.put([(keys[index], vector.tobytes()) for index, vector in batch], KIND)
                 advance(len(batch))
@@ -104,15 +113,19 @@ class Extractor:
         return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
 
 
-def extract(engine: Engine, photos: Sequence[Path], fit: str) -> Iterator[Floats]:
+def extract(
+    engine: Engine, photos: Sequence[Path], fit: str, digests: Sequence[str] | None = None
+) -> Iterator[Floats]:
     """Yield what an engine makes of each photo, in order; decoding and inference go on side by side.
 
     Args:
         engine: Maps pixels to features, or to probabilities.
         photos: Readable pictures; files are never modified.
         fit: How a photo becomes square: squash, crop or pad.
+        digests: The SHA-256 that the bytes of each must have, in hexadecimal; None: any.
 
     Raises:
         UnreadableImage: Names the file.
+        ChangedPhoto: A file has another digest, or is gone.
     """
-    return engine.stream(pixels.read_many(photos, engine.image_size_px, fit))
+    return engine.stream(pixels.read_many(photos, engine.image_size_px, fit, digests))

@@ -280,7 +280,10 @@ class Tuner:
         name: str,
     ) -> Inputs:
         files = [photos.files[row] for row in rows]
-        view = activations.random_view(files, recipe.image_size_px, recipe.fit, operations, recipe.seed)
+        digests = [photos.digests[row] for row in rows]
+        view = activations.random_view(
+            files, digests, recipe.image_size_px, recipe.fit, operations, recipe.seed
+        )
         if not recipe.views:
             return Inputs(rows, activations.Live(self.trunk, view))
         n_views = min(recipe.views, recipe.epochs) if operations else 1

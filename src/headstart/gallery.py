@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headstart import pixels
 from headstart.comparison import FindingSummary
-from headstart.errors import UnreadableImage
+from headstart.errors import ChangedPhoto, UnreadableImage
 from headstart.pixels import Pixels
 from headstart.predictions import Predictions
 from headstart.progress import Progress
@@ -280,14 +280,15 @@ def make(
     projection: str = "",
     backbone: str = "",
     kept: Mapping[str, bytes] | None = None,
+    digests: Mapping[str, str] | None = None,
     thumbnail_bytes: int = THUMBNAIL_BYTES,
     explained_bytes: int = EXPLAINED_BYTES,
     progress: Progress | None = None,
 ) -> Gallery:
     """Return a gallery with thumbnails of as many photos as there is room for.
 
-    Photos that cannot be read any more, since someone deleted them or is writing them, are left out and
-    counted. Files are never modified.
+    Photos that cannot be read any more, since someone deleted them or is writing them, or that were changed,
+    are left out and counted. Files are never modified.
 
     Args:
         photos: Paths as in predictions.csv with the files, the most wanted first.
@@ -296,11 +297,12 @@ def make(
         projection: How it was made, a sentence.
         backbone: Whose features it shows.
         kept: Thumbnails that were made before, by path.
+        digests: The SHA-256 that the bytes of a photo must have, by path, where it is known.
         thumbnail_bytes: What all thumbnails may take; the first that does not fit ends it.
         explained_bytes: What all heat maps and their photos may take.
         progress: Where to tell how far it is.
     """
-    found = list(_thumbnails(photos, kept or {}, thumbnail_bytes, progress or Progress()))
+    found = list(_thumbnails(photos, kept or {}, digests or {}, thumbnail_bytes, progress or Progress()))
     pictures = [Picture(path, thumbnail) for path, thumbnail in found if thumbnail]
     return Gallery(
         pictures=tuple(pictures),
@@ -313,12 +315,17 @@ def make(
 
 
 def _thumbnails(
-    photos: Sequence[tuple[str, Path]], kept: Mapping[str, bytes], room_bytes: int, progress: Progress
+    photos: Sequence[tuple[str, Path]],
+    kept: Mapping[str, bytes],
+    digests: Mapping[str, str],
+    room_bytes: int,
+    progress: Progress,
 ) -> Iterator[tuple[str, bytes | None]]:
     """Yield each photo with its thumbnail, None if it cannot be read, up to the first without room."""
 
     def small_of(photo: tuple[str, Path]) -> bytes | None:
-        return kept.get(photo[0]) or _read_thumbnail(photo[1])
+        path, file = photo
+        return kept.get(path) or _read_thumbnail(file, digests.get(path))
 
     with progress.stage("Drawing thumbnails", len(photos)) as advance:
         for (path, _), small in zip(photos, pixels.map_in_order(small_of, photos), strict=True):
@@ -329,10 +336,10 @@ def _thumbnails(
             advance()
 
 
-def _read_thumbnail(file: Path) -> bytes | None:
+def _read_thumbnail(file: Path, digest: str | None) -> bytes | None:
     try:
-        return thumbnail(pixels.decode(pixels.read_bytes(file), at_least_px=2 * THUMBNAIL_PX))
-    except UnreadableImage:
+        return thumbnail(pixels.decode(pixels.read_bytes(file, digest), at_least_px=2 * THUMBNAIL_PX))
+    except (UnreadableImage, ChangedPhoto):
         return None
 
 

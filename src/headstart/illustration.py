@@ -1,7 +1,7 @@
 """What a report shows of the photos themselves: gallery.json, made while the photos are at hand."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headstart import classifier, gallery, pixels, predictions, projection, records
 from headstart import features as vectors
 from headstart.comparison import FindingSummary
+from headstart.errors import ChangedPhoto, UnreadableImage
 from headstart.explanation import Explainer, overlay
 from headstart.gallery import Explained, Spot
 from headstart.predictions import Predictions
@@ -59,13 +60,15 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     shown = gallery.wanted(
         material.findings, material.suspects, chosen, list(answers.values()), [spot.path for spot in spots]
     )
-    keys = _thumbnail_keys(material, shown)
+    digests = _digests(material)
+    keys = _thumbnail_keys(digests, shown)
     values = store.get(list(keys.values()))
     kept = {path: values[key] for path, key in keys.items() if key in values}
     made = gallery.make(
         [(path, material.root / path) for path in shown],
         kept=kept,
-        explained=list(explained(run, chosen, material.root)),
+        digests=digests,
+        explained=list(explained(run, chosen, material.root, digests)),
         spots=spots,
         projection=projection.described(len(spots), material.trial.row.name),
         backbone=material.trial.row.name,
@@ -76,13 +79,16 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     store.put([(keys[one.path], one.thumbnail) for one in new], vectors.KIND)
 
 
-def _thumbnail_keys(material: Material, paths: Sequence[str]) -> dict[str, bytes]:
-    """Return what the thumbnails of photos are kept under, for those whose digests are known."""
-    digests = {
+def _digests(material: Material) -> dict[str, str]:
+    return {
         path: digest
         for part in material.parts.values()
         for path, digest in zip(part.paths, part.digests, strict=True)
     }
+
+
+def _thumbnail_keys(digests: Mapping[str, str], paths: Sequence[str]) -> dict[str, bytes]:
+    """Return what the thumbnails of photos are kept under, for those whose digests are known."""
     version = f"thumbnail {gallery.VERSION} {pixels.PIXELS_VERSION}"
     return {
         path: hashlib.sha256(f"{version} {digests[path]}".encode()).digest()
@@ -122,8 +128,10 @@ def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArra
     return found
 
 
-def explained(run: Run, chosen: Predictions, root: Path) -> Iterator[Explained]:
+def explained(run: Run, chosen: Predictions, root: Path, digests: Mapping[str, str]) -> Iterator[Explained]:
     """Yield heat maps of the recommended candidate over some test photos, for the class that it predicts.
+
+    A photo that was changed or removed since it was measured on is passed over.
 
     Covering patches comes nearer to what a fine-tuned network needs, and takes seconds; a comparison of heads
     on features that are kept takes no longer itself.
@@ -131,9 +139,16 @@ def explained(run: Run, chosen: Predictions, root: Path) -> Iterator[Explained]:
     model = classifier.load_run(run.folder)
     explainer = Explainer(model.engine, "cam" if model.record.technique == "features" else "occlusion")
     rows: Sequence[int] = gallery.to_explain(chosen)
-    pictures = pixels.read_many(
-        [root / chosen.paths[row] for row in rows], model.record.image_size_px, model.record.fit
-    )
-    for row, picture in zip(rows, pictures, strict=True):
+
+    def read(row: int) -> pixels.Pixels | None:
+        path = chosen.paths[row]
+        try:
+            return pixels.read(root / path, model.record.image_size_px, model.record.fit, digests[path])
+        except (ChangedPhoto, UnreadableImage):
+            return None
+
+    for row, picture in zip(rows, pixels.map_in_order(read, rows), strict=True):
+        if picture is None:
+            continue
         heat = explainer.explain(picture, int(chosen.predicted[row]))
         yield gallery.explain(chosen, row, picture, overlay(picture, heat), explainer.method)

@@ -1,11 +1,15 @@
 """Bytes to upright RGB, and RGB to a square: the one decoder and resizer, for training and for serving.
 
-JPEGs go through libjpeg-turbo (simplejpeg), everything else, and what that refuses, through Pillow.
+JPEGs go through libjpeg-turbo (simplejpeg), everything else, and what that refuses, through Pillow, into
+which `headstart.formats` puts HEIC and DICOM.
 """
 
 import functools
+import hashlib
 import io
+import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.errors import UnreadableImage
-from headstart.formats import open_picture
+from headstart import foreign
+from headstart.errors import ChangedPhoto, UnreadableImage, UnreadableNow, UnsupportedImage
+from headstart.formats import open_picture, raster_formats
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +48,11 @@ HEADERS_READ = 100
 """Photos whose size is looked at to tell whether all have the same."""
 
 _FIX = "Replace the file, or remove it."
+_FIX_MACHINE = "That is no fault of the picture: mend it, and run the same command again."
+_FIX_MEMORY = "Make the picture smaller, or free some memory and run the same command again."
+_FIX_CHANGED = "Leave the photos as they are while it works, and run the same command again."
 _END_OF_JPEG = b"\xff\xd9"
+_NO_MEMORY = re.compile(r"(out of|insufficient|allocate) memory|memory alloc", re.IGNORECASE)
 _EXIF_ORIENTATION = 0x0112
 _BOUND = f"At most {MAX_PIXELS:,} pixels are decoded."
 
@@ -71,13 +80,14 @@ def decode(content: bytes, *, at_least_px: int | None = None) -> Pixels:
 
     Raises:
         UnreadableImage: Empty, no picture, damaged, cut short, or of more than `MAX_PIXELS` pixels.
+        UnreadableNow: There is no memory for it, or a decoder cannot be loaded.
     """
     try:
         return np.ascontiguousarray(_decode(content, at_least_px or 0))
     except UnreadableImage:
         raise
     except Exception as error:  # damaged bytes raise nearly anything: struct.error, SyntaxError, ...
-        raise UnreadableImage(_reason(content, error), _FIX) from error
+        raise _unreadable(content, error) from error
 
 
 def square(image: Pixels, size_px: int, fit: str) -> Pixels:
@@ -126,36 +136,62 @@ def prepare(content: bytes, size_px: int, fit: str) -> Pixels:
     return square(decode(content, at_least_px=2 * size_px), size_px, fit)
 
 
-def read(path: Path, size_px: int, fit: str) -> Pixels:
+def read(path: Path, size_px: int, fit: str, digest: str | None = None) -> Pixels:
     """Return the picture in a file as `prepare` does.
+
+    Args:
+        path: The file; not modified.
+        size_px: Side of the square.
+        fit: See `square`.
+        digest: The SHA-256 that its bytes must have, in hexadecimal; None: any.
 
     Raises:
         UnreadableImage: Names the file and says why.
+        ChangedPhoto: Its bytes have another digest, or it is gone. What is kept under a digest is then never
+            that of other bytes, for those that were digested are those that are decoded.
     """
     try:
-        return prepare(read_bytes(path), size_px, fit)
+        return prepare(read_bytes(path, digest), size_px, fit)
     except UnreadableImage as error:
         raise UnreadableImage(f"{path} cannot be read. {error.problem}", error.fix) from error
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path, digest: str | None = None) -> bytes:
     """Return the content of a file.
 
+    Args:
+        path: The file; not modified.
+        digest: The SHA-256 that the content must have, in hexadecimal; None: any.
+
     Raises:
-        UnreadableImage: It cannot be opened or read, or holds more than `MAX_FILE_BYTES`.
+        UnreadableNow: It cannot be opened or read.
+        UnreadableImage: It holds more than `MAX_FILE_BYTES`.
+        ChangedPhoto: The content has another digest, or the file is gone.
     """
     try:
         with open(path, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise UnreadableImage(f"The file holds {size:,} bytes, more than {MAX_FILE_BYTES:,}.", _FIX)
-            return stream.read()
+            content = stream.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if digest is not None:
+            raise ChangedPhoto(f"{path} is gone since it was checked.", _FIX_CHANGED) from error
+        raise UnreadableNow(f"The file cannot be opened: {error.strerror}.", _FIX_MACHINE) from error
     except OSError as error:
-        raise UnreadableImage(f"The file cannot be opened: {error.strerror}.", _FIX) from error
+        raise UnreadableNow(f"The file cannot be opened: {error.strerror}.", _FIX_MACHINE) from error
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise ChangedPhoto(f"{path} was changed since it was checked.", _FIX_CHANGED)
+    return content
 
 
 def read_many(
-    paths: Sequence[Path], size_px: int, fit: str, *, workers: int | None = None
+    paths: Sequence[Path],
+    size_px: int,
+    fit: str,
+    digests: Sequence[str] | None = None,
+    *,
+    workers: int | None = None,
 ) -> Iterator[Pixels]:
     """Yield the picture of each file as `read` does, in the order of `paths`, decoded in threads.
 
@@ -165,9 +201,11 @@ def read_many(
         paths: Files; not modified.
         size_px: Side of the squares.
         fit: See `square`.
+        digests: The SHA-256 that the bytes of each must have, in hexadecimal; None: any.
         workers: Threads, by default as many as this process may use cores; does not change the pixels.
     """
-    return map_in_order(lambda path: read(path, size_px, fit), paths, workers=workers)
+    known = zip(paths, digests or itertools.repeat(None), strict=digests is not None)
+    return map_in_order(lambda one: read(one[0], size_px, fit, one[1]), known, workers=workers)
 
 
 def map_in_order(
@@ -215,6 +253,10 @@ def common_side(paths: Sequence[Path]) -> int | None:
     """Return the side in pixels if all photos looked at are squares of one size, else None.
 
     Reads the headers of at most `HEADERS_READ` photos, evenly spread.
+
+    Raises:
+        ChangedPhoto: One of them has none, or is gone.
+        UnreadableNow: One of them cannot be opened.
     """
     step = max(1, len(paths) // HEADERS_READ)
     sizes = {_size_of(path) for path in paths[::step]}
@@ -223,8 +265,15 @@ def common_side(paths: Sequence[Path]) -> int | None:
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    with open_picture(path) as picture:
-        return picture.size
+    try:
+        with open_picture(path) as picture:
+            return picture.size
+    except FileNotFoundError as error:
+        raise ChangedPhoto(f"{path} is gone since it was checked.", _FIX_CHANGED) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise UnreadableNow(f"{path} cannot be opened: {error.strerror}.", _FIX_MACHINE) from error
+        raise ChangedPhoto(f"{path} was changed since it was checked.", _FIX_CHANGED) from error
 
 
 def header(content: bytes) -> tuple[str, int, int]:
@@ -240,8 +289,10 @@ def header(content: bytes) -> tuple[str, int, int]:
         with open_picture(io.BytesIO(content)) as picture:
             name = {"MPO": "JPEG", "DIB": "BMP"}.get(str(picture.format), str(picture.format))
             return name, *picture.size
+    except UnreadableImage:
+        raise
     except Exception as error:
-        raise UnreadableImage(_reason(content, error), _FIX) from error
+        raise _unreadable(content, error) from error
 
 
 def _decode(content: bytes, at_least_px: int) -> Pixels:
@@ -358,14 +409,40 @@ def _round(values: NDArray[np.floating]) -> Pixels:
     return rounded
 
 
+def _unreadable(content: bytes, error: Exception) -> UnreadableImage:
+    """Return what to raise for bytes that could not be decoded: a fault of the machine, or of the picture."""
+    if _is_out_of_memory(error):
+        return UnreadableNow("There is no memory for it.", _FIX_MEMORY)
+    if isinstance(error, ImportError):
+        return UnreadableNow(f"What decodes it cannot be loaded: {error}.", _FIX_MACHINE)
+    if isinstance(error, OSError) and error.errno:
+        return UnreadableNow(f"The machine failed at it: {error.strerror}.", _FIX_MACHINE)
+    kind = _foreign(content, error)
+    if kind and kind.format not in raster_formats():
+        return UnsupportedImage(f"It is {kind.reason}.", kind.advice, kind.name)
+    return UnreadableImage(_reason(content, error), _FIX)
+
+
+def _foreign(content: bytes, error: Exception) -> foreign.Kind | None:
+    from PIL import UnidentifiedImageError
+
+    is_unknown = isinstance(error, UnidentifiedImageError)
+    return foreign.find("", content[: foreign.HEAD_BYTES]) if is_unknown else None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell by what decoders say, too: Pillow's 'out of memory error', OpenCV's 'Insufficient memory', ..."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+
+
 def _reason(content: bytes, error: Exception) -> str:
-    """Say in a sentence or two why bytes could not be decoded."""
+    """Say in a sentence or two what is wrong with bytes that could not be decoded."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, Image.DecompressionBombError):
         return f"It claims more pixels than can be held. {_BOUND}"
-    if isinstance(error, MemoryError):
-        return "It does not fit in memory."
+    if kind := _foreign(content, error):
+        return f"It is {kind.name}, and damaged or cut short."
     if isinstance(error, UnidentifiedImageError):
         head = content[:30].decode("ascii", "replace").split("\n")[0].strip()
         is_text = head.isprintable() and head.isascii() and len(head) > 2

@@ -181,8 +181,9 @@ class Trial:
     @functools.cached_property
     def _examples(self) -> pixels.Pixels:
         """Some training photos, evenly spread."""
-        files = self.photos.files[:: max(1, len(self.photos.files) // EXAMPLES)][:EXAMPLES]
-        return np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit)))
+        chosen = slice(0, None, max(1, len(self.photos.files) // EXAMPLES))
+        files, digests = self.photos.files[chosen][:EXAMPLES], self.photos.digests[chosen][:EXAMPLES]
+        return np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit, digests)))
 
     # What it will cost.
 
@@ -208,7 +209,7 @@ class Trial:
         start = time.perf_counter()
         if self.extractor.compute(files, digests, "", Progress()) != len(files):
             start = time.perf_counter()
-            list(features.extract(self.extractor.engine, files, self.settings.fit))
+            list(features.extract(self.extractor.engine, files, self.settings.fit, digests))
         self._remember(photo=(time.perf_counter() - start) / len(files))
 
     def _measure_training(self) -> None:
@@ -333,7 +334,7 @@ class Trial:
 
         def answer(part: Part) -> Floats:
             title = f"{self.row.name} {name} test"
-            return model.probabilities(part.files, title=title, progress=self._progress)
+            return model.probabilities(part.files, part.digests, title=title, progress=self._progress)
 
         return answer
 
@@ -402,9 +403,10 @@ class Trial:
 
     def _vectors(self, backbone: Engine, rows: NDArray[np.intp]) -> Floats:
         """Return what a fine-tuned backbone makes of some photos, float32 (M, D)."""
-        files, found = [self.photos.files[row] for row in rows], []
+        files, digests = [self.photos.files[row] for row in rows], [self.photos.digests[row] for row in rows]
+        found = []
         with self._progress.stage(f"{self.row.name} fine-tuned validation", len(files)) as advance:
-            for vector in features.extract(backbone, files, self.settings.fit):
+            for vector in features.extract(backbone, files, self.settings.fit, digests):
                 found.append(vector)
                 advance()
         return np.stack(found)
@@ -461,7 +463,8 @@ class Trial:
             return ()
         chosen = self._sample
         files = [self.photos.files[index] for index in chosen]
-        pictures = np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit)))
+        digests = [self.photos.digests[index] for index in chosen]
+        pictures = np.stack(list(pixels.read_many(files, self.image_size_px, self.settings.fit, digests)))
         effects = augmentation.check(
             self.extractor.engine,
             pictures,
