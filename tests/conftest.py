@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart import audit as audits
+from headstart import formats
 from headstart.audit import Audit, audit
 from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
 from headstart.comparison import Baseline, Candidate, Measured, Recommendation, measured
@@ -215,3 +217,24 @@ def bomb_png() -> bytes:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
+
+
+Without = Callable[[str], None]
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Without]:
+    """Takes a package that decodes pictures away, as if it were not installed."""
+
+    def forget() -> None:
+        formats.raster_formats.cache_clear()
+        formats.picture_extensions.cache_clear()
+        audits._decoders.cache_clear()
+
+    def take(name: str) -> None:
+        monkeypatch.setitem(sys.modules, name, None)
+        forget()
+
+    yield take
+    monkeypatch.undo()
+    forget()

@@ -206,7 +206,7 @@ def test_small_and_empty_classes(photos: Path) -> None:
         Finding(
             "empty_class",
             (),
-            "The folder of class 'none' holds no picture, so the class is left out.",
+            "The folder of class 'none' holds no picture that is read, so the class is left out.",
             "Add photos to it, or remove the folder.",
         )
     ]
@@ -605,7 +605,7 @@ def test_every_row_of_the_messy_folder_comes_out_as_it_should(shared_data: Path)
         "Class 'zebra' has 1 different photo to divide into 3 parts."
     ]
     assert [finding.detail for finding in findings_of(result, "empty_class")] == [
-        "The folder of class 'empty_class' holds no picture, so the class is left out."
+        "The folder of class 'empty_class' holds no picture that is read, so the class is left out."
     ]
     assert [finding.paths for finding in findings_of(result, "wrong_type")] == [
         ("cat/gif_named.jpg",),

@@ -12,10 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import duplicates, families, findings, formats, pixels, records, shortcuts, thumbnails
+from headstart import (
+    duplicates,
+    families,
+    findings,
+    foreign,
+    formats,
+    omissions,
+    pixels,
+    records,
+    shortcuts,
+    thumbnails,
+)
 from headstart.dataset import Dataset, SetAside
 from headstart.duplicates import Pictures
-from headstart.errors import UnreadableImage, UnreadableNow
+from headstart.errors import UnreadableImage, UnreadableNow, UnsupportedImage
 from headstart.families import Families
 from headstart.findings import Finding
 from headstart.groups import Groups, by_key, merged, near_groups, numbered
@@ -64,6 +75,7 @@ class _Check:
     """One file: its digest and what decoding it showed, or why it is unreadable.
 
     Attributes:
+        kind: Of a picture that is not read for what it is, the name of that.
         size_px: Width and height, upright.
         colour: Mean red, green and blue.
         border: The same of the outermost pixels, and their spread.
@@ -76,6 +88,7 @@ class _Check:
 
     digest: str = ""
     reason: str = ""
+    kind: str = ""
     format: str = ""
     size_px: tuple[int, int] = (0, 0)
     n_bytes: int = 0
@@ -116,10 +129,15 @@ def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bo
         for path, check in zip(dataset.paths, checks, strict=True)
         if check.reason
     )
+    kinds = {kind.name: kind for kind in foreign.KINDS}
+    refused = {
+        path: kinds[check.kind] for path, check in zip(dataset.paths, checks, strict=True) if check.kind
+    }
     exact = numbered(check.digest for check in good)
     groups = merged(exact, by_key(readable.group_keys)) if readable.group_keys else exact
     found = [
-        *findings.unreadable(quarantine),
+        *findings.unreadable([item for item in quarantine if item.path not in refused]),
+        *omissions.find(dataset, refused),
         *findings.copies(readable, exact),
         *findings.divided_keys(readable),
         *findings.empty_classes(dataset),
@@ -252,7 +270,8 @@ def _decode(content: bytes, digest: str) -> _Check:
     except UnreadableNow as error:
         return _Check(digest, reason=error.problem, is_lasting=False)
     except UnreadableImage as error:
-        return _Check(digest, reason=error.problem, decoders=_decoders())
+        kind = error.kind if isinstance(error, UnsupportedImage) else ""
+        return _Check(digest, reason=error.problem, kind=kind, decoders=_decoders())
 
 
 def _look(content: bytes, digest: str) -> _Check:

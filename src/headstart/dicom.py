@@ -1,18 +1,17 @@
 """DICOM as Pillow's pictures: the first frame of a file, in 8 bits, as a viewer would show it at first."""
 
+import importlib.util
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import ImageFile
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 
-from headstart.errors import UnsupportedImage
-
-COMPRESSION_ADVICE = "Decompress it, by gdcmconv --raw FILE.dcm FILE.raw.dcm."
+from headstart import foreign
+from headstart.errors import UnreadableImage, UnsupportedImage
 
 Values = NDArray[np.float64]
 
@@ -56,11 +55,14 @@ def first_frame(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
     """Return the first frame of a file, (H, W) if it is grey, else (H, W, 3).
 
     Raises:
-        UnsupportedImage: It is compressed in a way that no decoder here reads.
+        UnsupportedImage: It is compressed, and GDCM, which decompresses it, is not installed.
+        UnreadableImage: It is compressed in a rare way, or damaged.
         Exception: What pydicom raises on damaged files, which is nearly anything.
     """
-    _refuse_compression(dataset)
-    frame = pixel_array(dataset, index=0)
+    try:
+        frame = pixel_array(dataset, index=0)
+    except (RuntimeError, NotImplementedError) as error:
+        raise _not_decompressed(dataset) from error
     kind = dataset.PhotometricInterpretation
     if kind.startswith("MONOCHROME"):
         return _grey(frame, dataset)
@@ -69,16 +71,14 @@ def first_frame(dataset: pydicom.Dataset) -> NDArray[np.uint8]:
     return _to_8_bits(frame.astype(np.float64), 0, np.iinfo(frame.dtype).max)
 
 
-def _refuse_compression(dataset: pydicom.Dataset) -> None:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        is_read = not syntax.is_compressed or get_decoder(syntax).is_available
-    except NotImplementedError:
-        is_read = False
-    if not is_read:
-        raise UnsupportedImage(
-            f"It is DICOM compressed as {syntax.name}, which is not read here.", COMPRESSION_ADVICE, "DICOM"
-        )
+def _not_decompressed(dataset: pydicom.Dataset) -> UnreadableImage:
+    if importlib.util.find_spec("gdcm") is None:
+        return UnsupportedImage(f"It is {foreign.DICOM.reason}.", foreign.DICOM.advice, foreign.DICOM.name)
+    name = dataset.file_meta.TransferSyntaxUID.name
+    return UnreadableImage(
+        f"It is DICOM compressed as {name}, and damaged or of a kind that is not read.",
+        "Decompress it, by gdcmconv --raw FILE.dcm RAW.dcm, or remove it.",
+    )
 
 
 def _grey(frame: NDArray[np.generic], dataset: pydicom.Dataset) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from headstart.shortcuts import Shortcut
 from headstart.thumbnails import TURNS
 
 KINDS = {
+    "unsupported": "Pictures of a kind that is not read",
     "unreadable": "Unreadable",
     "conflict": "One photo in two classes",
     "leak": "One photo or group in two parts",
@@ -34,6 +35,7 @@ KINDS = {
     "imbalance": "Classes of unequal size",
     "odd_size": "Odd sizes",
     "wrong_type": "Names that say another type",
+    "passed_over": "Files passed over",
 }
 """What a finding can be, gravest first, and the words for it."""
 
@@ -116,7 +118,7 @@ def near_duplicates(dataset: Dataset, exact: Groups, near: Groups, alike: Alike)
 def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
     """Say by which names photos look to be versions of one, and how many of those stand in several parts."""
     for one in found:
-        some = _some([dataset.paths[index] for index in one.members[0]])
+        some = some([dataset.paths[index] for index in one.members[0]])
         share = f"in {one.n_closer:,} of {one.n_asked:,} comparisons"
         same = f"names differ by {one.rule} alone"
         detail = (
@@ -134,7 +136,7 @@ def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
             detail = (
                 f"{_count(len(divided), 'family', 'families')} of photos whose {same} "
                 f"{_stand(divided)} in several of the parts {', '.join(names)}, such as "
-                f"{_some([dataset.paths[index] for index in divided[0]])}."
+                f"{some([dataset.paths[index] for index in divided[0]])}."
             )
             yield Finding(
                 "leak", paths, detail, "Keep each in one part: scores on what was trained on flatter."
@@ -153,9 +155,9 @@ def _repeated(
     paths = tuple(dataset.paths[index] for index in group)
     names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
     parts = sorted({dataset.given_parts[index] for index in group})
-    same = f"{paths[0]} {verb} {_some(paths[1:])}{how}"
+    same = f"{paths[0]} {verb} {some(paths[1:])}{how}"
     if len(names) > 1:
-        detail = f"{same}: {noun} in the classes {_some(names)}."
+        detail = f"{same}: {noun} in the classes {some(names)}."
         advice = (
             "Keep it in the class where it belongs."
             if kind == "duplicate"
@@ -178,9 +180,9 @@ def lookalikes(dataset: Dataset, groups: Groups, backbone: str) -> Iterator[Find
             paths = tuple(dataset.paths[index] for index in group)
             names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
             parts = sorted({dataset.given_parts[index] for index in group})
-            where = f", in the classes {_some(names)}" if len(names) > 1 else ""
+            where = f", in the classes {some(names)}" if len(names) > 1 else ""
             where += f", in the parts {', '.join(parts)}" if len(parts) > 1 else ""
-            detail = f"{paths[0]} may show the same as {_some(paths[1:])}{where}."
+            detail = f"{paths[0]} may show the same as {some(paths[1:])}{where}."
             advice = (
                 f"Found by the features of {backbone}, which now and then take two like things for one: look "
                 "at them. The same thing belongs in one class and one part; --fix group writes a table that "
@@ -199,7 +201,7 @@ def divided_keys(dataset: Dataset) -> Iterator[Finding]:
         parts = sorted({dataset.given_parts[index] for index in group})
         if len(parts) > 1:
             paths = tuple(dataset.paths[index] for index in group)
-            detail = f"Group '{key}' of --group-by is in the parts {', '.join(parts)}: {_some(paths)}."
+            detail = f"Group '{key}' of --group-by is in the parts {', '.join(parts)}: {some(paths)}."
             yield Finding(
                 "leak", paths, detail, "Keep it in one part: scores on what was trained on flatter."
             )
@@ -253,7 +255,7 @@ def empty_classes(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "empty_class",
             (),
-            f"The folder of class '{name}' holds no picture, so the class is left out.",
+            f"The folder of class '{name}' holds no picture that is read, so the class is left out.",
             "Add photos to it, or remove the folder.",
         )
 
@@ -309,7 +311,7 @@ def odd_sizes(dataset: Dataset, sizes_px: NDArray[np.int32]) -> Iterator[Finding
     ):
         paths = tuple(dataset.paths[index] for index in np.flatnonzero(is_odd))
         if paths:
-            detail = f"{_count(len(paths), 'photo')} {_have(paths)} {what}: {_some(paths)}."
+            detail = f"{_count(len(paths), 'photo')} {_have(paths)} {what}: {some(paths)}."
             yield Finding("odd_size", paths, detail, advice)
 
 
@@ -322,7 +324,7 @@ def wrong_types(dataset: Dataset, formats: Sequence[str]) -> Iterator[Finding]:
             paths[suffix, format_name].append(path)
     for (suffix, format_name), wrong in paths.items():
         many = _count(len(wrong), "photo")
-        detail = f"{many} named {suffix} {_are(wrong)} of type {format_name}: {_some(wrong)}."
+        detail = f"{many} named {suffix} {_are(wrong)} of type {format_name}: {some(wrong)}."
         yield Finding(
             "wrong_type", tuple(wrong), detail, "They are used as what they are; nothing need be done."
         )
@@ -332,11 +334,11 @@ def _paths_of(dataset: Dataset, label: int) -> tuple[str, ...]:
     return tuple(dataset.paths[index] for index in np.flatnonzero(dataset.labels == label))
 
 
-def _some(words: Sequence[str]) -> str:
+def some(words: Sequence[str]) -> str:
     """Name the first few of many.
 
     Example:
-        >>> _some(["a", "b"]), _some(list("abcdefgh"))
+        >>> some(["a", "b"]), some(list("abcdefgh"))
         ('a, b', 'a, b, c, d, e and 3 more')
     """
     more = f" and {len(words) - SHOWN:,} more" if len(words) > SHOWN else ""

@@ -1,6 +1,8 @@
 """Files that look like pictures, or belong to them, and that are not read: what they are, and what to do."""
 
 import os
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 HEAD_BYTES = 4096
@@ -67,7 +69,7 @@ JPEG_XR = Kind("JPEG XR", (".jxr", ".wdp", ".hdp"), "Convert them, by JxrDecApp 
 EXR = Kind("OpenEXR", (".exr",), "Convert them, by magick PHOTO.exr PHOTO.png.")
 HDR = Kind("Radiance HDR", (), "Convert them, by magick PHOTO.hdr PHOTO.png.")
 NUMPY = Kind(
-    "NumPy arrays", (".npy", ".npz"), "Save each as a picture, by Image.fromarray(np.load(FILE)).save(PNG)."
+    "NumPy", (".npy", ".npz"), "Save each as a picture, by Image.fromarray(np.load(FILE)).save(PNG)."
 )
 NIFTI = Kind("NIfTI", (".nii", ".nii.gz"), "Save the slices that are to be told apart as PNG.")
 SVG = Kind("SVG", (".svg", ".svgz"), "Convert them, by magick DRAWING.svg DRAWING.png.")
@@ -88,6 +90,12 @@ KINDS = (
     *(HEIC, DICOM, RAW, AVIF, JPEG_2000, WEBP, JPEG_XL, JPEG_XR, EXR, HDR, NUMPY, NIFTI, SVG, PDF),
     *(POSTSCRIPT, VIDEO),
 )
+
+_SUBFILE_TYPE, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 259, 262, 330, 50706
+_RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
+_RAW_PHOTOMETRICS = frozenset({32803, 34892})
+"""Of TIFF's tags, numbers that only camera raw files have: those of Sony, Epson, Samsung, Nikon, lossy DNG,
+Kodak and Pentax; a colour filter array, and linear raw."""
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), HEIC),
@@ -141,6 +149,37 @@ def of(reason: str) -> Kind | None:
     return next((kind for kind in KINDS if kind.reason == reason), None)
 
 
+def is_raw(tags: Mapping[int, object]) -> bool:
+    """Tell by the tags of a TIFF's first picture whether it is a camera's raw file.
+
+    Many of these show a reduced copy of what is in a directory below: a tiny picture to who knows no better.
+    """
+    subfile = tags.get(_SUBFILE_TYPE)
+    is_thumbnail = isinstance(subfile, int) and bool(subfile & 1) and _SUB_IFDS in tags
+    return (
+        is_thumbnail
+        or _DNG_VERSION in tags
+        or tags.get(_COMPRESSION) in _RAW_COMPRESSIONS
+        or tags.get(_PHOTOMETRIC) in _RAW_PHOTOMETRICS
+    )
+
+
+def _tiff_tags(head: bytes) -> dict[int, object]:
+    """Return the tags of a TIFF's first directory with their values, of those that hold a single integer."""
+    order = "<" if head.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", head, 4)
+        (count,) = struct.unpack_from(f"{order}H", head, start)
+        entries = [struct.unpack_from(f"{order}HHI4s", head, start + 2 + 12 * row) for row in range(count)]
+    except struct.error:  # further on than the head
+        return {}
+    formats = {3: f"{order}H", 4: f"{order}I"}
+    return {
+        tag: struct.unpack_from(formats[kind], value)[0] if kind in formats and number == 1 else value
+        for tag, kind, number, value in entries
+    }
+
+
 def _by_bytes(head: bytes) -> Kind | None:
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], VIDEO)
@@ -148,7 +187,7 @@ def _by_bytes(head: bytes) -> Kind | None:
         return {b"WEBP": WEBP, b"AVI ": VIDEO}.get(head[8:12])
     if head[128:132] == b"DICM":
         return DICOM
-    if head[:2] in (b"II", b"MM") and head[8:10] == b"CR":
+    if head[:4] in (b"II*\x00", b"MM\x00*") and (head[8:10] == b"CR" or is_raw(_tiff_tags(head))):
         return RAW
     if b"<svg" in head:
         return SVG

@@ -32,13 +32,7 @@ Left out: drawings and video (EPS, PDF, WMF, MPEG), containers that Pillow ident
 _OPTIONAL = {"HEIF": "pillow_heif", "DICOM": "pydicom"}
 """Formats that are read where a package is installed."""
 
-_SUBFILE_TYPE, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 259, 262, 330, 50706
-_RAW_COMPRESSIONS = frozenset({32767, 32769, 32770, 34713, 34892, 65000, 65535})
-_RAW_PHOTOMETRICS = frozenset({32803, 34892})
-"""Of TIFF's tags, numbers that only camera raw files have: those of Sony, Epson, Samsung, Nikon, lossy DNG,
-Kodak and Pentax; a colour filter array, and linear raw."""
-
-_HUSH = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_HUSH = ("ignore", None, Warning, re.compile(r"(PIL|pydicom)\."), 0)
 
 
 def is_picture(path: Path) -> bool:
@@ -73,16 +67,8 @@ def open_picture(source: "Path | IO[bytes]") -> "ImageFile.ImageFile":
 
 
 def _is_raw(picture: "ImageFile.ImageFile") -> bool:
-    """Tell whether a TIFF is a camera's raw file: by its tags, or as its first picture stands for another."""
-    tags = picture.tag_v2  # type: ignore[attr-defined]
-    is_thumbnail = bool(int(tags.get(_SUBFILE_TYPE) or 0) & 1) and _SUB_IFDS in tags
-    return (
-        is_thumbnail
-        or _beginning(picture)[8:10] == b"CR"  # Canon's CR2
-        or _DNG_VERSION in tags
-        or tags.get(_COMPRESSION) in _RAW_COMPRESSIONS
-        or tags.get(_PHOTOMETRIC) in _RAW_PHOTOMETRICS
-    )
+    tags: Any = picture.tag_v2  # type: ignore[attr-defined]
+    return foreign.is_raw(tags) or foreign.find("", _beginning(picture)) is foreign.RAW
 
 
 def _beginning(picture: "ImageFile.ImageFile") -> bytes:
@@ -127,8 +113,15 @@ def why_no_picture(file: os.DirEntry[str] | Path) -> str:
     suffix = os.path.splitext(file.name)[1].casefold()
     if suffix in picture_extensions() or is_picture(Path(file)):
         return ""
-    kind = foreign.find(file.name, _head(file))
+    kind = foreign_kind(file)
     return kind.reason if kind else "not a picture that Pillow reads"
+
+
+def foreign_kind(file: os.DirEntry[str] | Path) -> foreign.Kind | None:
+    """Return the kind of a file that is not read; None of one that is by its name, and of what is unknown."""
+    if os.path.splitext(file.name)[1].casefold() in picture_extensions():
+        return None
+    return foreign.find(file.name, _head(file))
 
 
 def _head(file: os.DirEntry[str] | Path) -> bytes:

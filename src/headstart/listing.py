@@ -3,14 +3,16 @@
 import difflib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from headstart import tree
+from headstart import formats, tree
 from headstart.columns import Wish
 from headstart.dataset import LAYOUT_ADVICE, Dataset, natural_order
-from headstart.errors import DataError, NoSuchData, SettingsError
+from headstart.errors import DataError, NoSuchData, SettingsError, TooFewClasses
 from headstart.folders import from_folder
 from headstart.sheet import SUFFIXES
 from headstart.tables import from_table
@@ -63,7 +65,8 @@ def load(
     """
     source = Path(source)
     if source.is_dir():
-        return _grouped(from_folder(source, exclude, layout), group_by)
+        with _unread_told(source):
+            return _grouped(from_folder(source, exclude, layout), group_by)
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
     if source.suffix.casefold() not in SUFFIXES:
@@ -93,6 +96,22 @@ def pictures(sources: Iterable[Path]) -> Iterator[Path]:
             raise NoSuchData(
                 f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
             )
+
+
+@contextmanager
+def _unread_told(source: Path) -> Iterator[None]:
+    """Say with the error that there are too few photos what lies in the folder and is not read."""
+    try:
+        yield
+    except TooFewClasses as error:
+        files = (Path(folder, name) for folder, _, names in os.walk(source) for name in names)
+        found = (formats.foreign_kind(file) for file in files if file.is_file())
+        kinds = Counter(kind for kind in found if kind and kind.is_picture)
+        if not kinds:
+            raise
+        [(kind, number)] = kinds.most_common(1)
+        many = f"{number:,} files in it are" if number > 1 else "A file in it is"
+        raise TooFewClasses(f"{error.problem} {many} {kind.name} and not read.", kind.advice) from error
 
 
 def _nearest_sibling(source: Path) -> str | None:

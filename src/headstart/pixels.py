@@ -442,7 +442,7 @@ def _reason(content: bytes, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"It claims more pixels than can be held. {_BOUND}"
     if kind := _foreign(content, error):
-        return f"It is {kind.name}, and damaged or cut short."
+        return f"It is {kind.name}, and damaged, cut short or without a picture."
     if isinstance(error, UnidentifiedImageError):
         head = content[:30].decode("ascii", "replace").split("\n")[0].strip()
         is_text = head.isprintable() and head.isascii() and len(head) > 2
