@@ -118,7 +118,7 @@ def near_duplicates(dataset: Dataset, exact: Groups, near: Groups, alike: Alike)
 def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
     """Say by which names photos look to be versions of one, and how many of those stand in several parts."""
     for one in found:
-        some = some([dataset.paths[index] for index in one.members[0]])
+        some = first_few([dataset.paths[index] for index in one.members[0]])
         share = f"in {one.n_closer:,} of {one.n_asked:,} comparisons"
         same = f"names differ by {one.rule} alone"
         detail = (
@@ -136,7 +136,7 @@ def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
             detail = (
                 f"{_count(len(divided), 'family', 'families')} of photos whose {same} "
                 f"{_stand(divided)} in several of the parts {', '.join(names)}, such as "
-                f"{some([dataset.paths[index] for index in divided[0]])}."
+                f"{first_few([dataset.paths[index] for index in divided[0]])}."
             )
             yield Finding(
                 "leak", paths, detail, "Keep each in one part: scores on what was trained on flatter."
@@ -155,9 +155,9 @@ def _repeated(
     paths = tuple(dataset.paths[index] for index in group)
     names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
     parts = sorted({dataset.given_parts[index] for index in group})
-    same = f"{paths[0]} {verb} {some(paths[1:])}{how}"
+    same = f"{paths[0]} {verb} {first_few(paths[1:])}{how}"
     if len(names) > 1:
-        detail = f"{same}: {noun} in the classes {some(names)}."
+        detail = f"{same}: {noun} in the classes {first_few(names)}."
         advice = (
             "Keep it in the class where it belongs."
             if kind == "duplicate"
@@ -180,9 +180,9 @@ def lookalikes(dataset: Dataset, groups: Groups, backbone: str) -> Iterator[Find
             paths = tuple(dataset.paths[index] for index in group)
             names = sorted({dataset.class_names[dataset.labels[index]] for index in group})
             parts = sorted({dataset.given_parts[index] for index in group})
-            where = f", in the classes {some(names)}" if len(names) > 1 else ""
+            where = f", in the classes {first_few(names)}" if len(names) > 1 else ""
             where += f", in the parts {', '.join(parts)}" if len(parts) > 1 else ""
-            detail = f"{paths[0]} may show the same as {some(paths[1:])}{where}."
+            detail = f"{paths[0]} may show the same as {first_few(paths[1:])}{where}."
             advice = (
                 f"Found by the features of {backbone}, which now and then take two like things for one: look "
                 "at them. The same thing belongs in one class and one part; --fix group writes a table that "
@@ -201,7 +201,7 @@ def divided_keys(dataset: Dataset) -> Iterator[Finding]:
         parts = sorted({dataset.given_parts[index] for index in group})
         if len(parts) > 1:
             paths = tuple(dataset.paths[index] for index in group)
-            detail = f"Group '{key}' of --group-by is in the parts {', '.join(parts)}: {some(paths)}."
+            detail = f"Group '{key}' of --group-by is in the parts {', '.join(parts)}: {first_few(paths)}."
             yield Finding(
                 "leak", paths, detail, "Keep it in one part: scores on what was trained on flatter."
             )
@@ -311,7 +311,7 @@ def odd_sizes(dataset: Dataset, sizes_px: NDArray[np.int32]) -> Iterator[Finding
     ):
         paths = tuple(dataset.paths[index] for index in np.flatnonzero(is_odd))
         if paths:
-            detail = f"{_count(len(paths), 'photo')} {_have(paths)} {what}: {some(paths)}."
+            detail = f"{_count(len(paths), 'photo')} {_have(paths)} {what}: {first_few(paths)}."
             yield Finding("odd_size", paths, detail, advice)
 
 
@@ -324,7 +324,7 @@ def wrong_types(dataset: Dataset, formats: Sequence[str]) -> Iterator[Finding]:
             paths[suffix, format_name].append(path)
     for (suffix, format_name), wrong in paths.items():
         many = _count(len(wrong), "photo")
-        detail = f"{many} named {suffix} {_are(wrong)} of type {format_name}: {some(wrong)}."
+        detail = f"{many} named {suffix} {_are(wrong)} of type {format_name}: {first_few(wrong)}."
         yield Finding(
             "wrong_type", tuple(wrong), detail, "They are used as what they are; nothing need be done."
         )
@@ -334,11 +334,11 @@ def _paths_of(dataset: Dataset, label: int) -> tuple[str, ...]:
     return tuple(dataset.paths[index] for index in np.flatnonzero(dataset.labels == label))
 
 
-def some(words: Sequence[str]) -> str:
+def first_few(words: Sequence[str]) -> str:
     """Name the first few of many.
 
     Example:
-        >>> some(["a", "b"]), some(list("abcdefgh"))
+        >>> first_few(["a", "b"]), first_few(list("abcdefgh"))
         ('a, b', 'a, b, c, d, e and 3 more')
     """
     more = f" and {len(words) - SHOWN:,} more" if len(words) > SHOWN else ""

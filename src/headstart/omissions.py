@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headstart import foreign
 from headstart.dataset import Dataset, natural_order
-from headstart.findings import Finding, some
+from headstart.findings import Finding, first_few
 from headstart.foreign import Kind
 
 GRAVE_SHARE = 0.1
@@ -65,11 +65,11 @@ def _of_class(where: str, items: Sequence[Item], n_read: int) -> Iterator[Findin
         if not paths:
             continue
         if kind.is_picture:
-            detail = f"{_share(len(paths), total, where)} {kind.name} and not read here: {some(paths)}."
+            detail = f"{_share(len(paths), total, where)} {kind.name} and not read here: {first_few(paths)}."
             yield Finding("unsupported" if is_grave else "passed_over", paths, detail, kind.advice)
         else:
             many = f"{len(paths):,} {kind.name}s lie" if len(paths) > 1 else f"A {kind.name} lies"
-            detail = f"{many} among the photos {where}: {some(paths)}."
+            detail = f"{many} among the photos {where}: {first_few(paths)}."
             yield Finding("passed_over", paths, detail, kind.advice)
 
 
