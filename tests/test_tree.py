@@ -25,7 +25,7 @@ def test_what_is_ignored_is_listed_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "a" / "self.jpg").symlink_to("self.jpg")
     os.mkfifo(tmp_path / "a" / "pipe.jpg")
     listed = listing.load(tmp_path)
-    assert listed.paths == ("a/1.jpg", "b/1.jpg")
+    assert listed.paths == ("a/1.jpg", "a/photo.heic", "b/1.jpg")
     leftover = "left by an archive or a file manager"
     assert reasons(listed) == {
         ".cache/": "hidden",
@@ -33,13 +33,12 @@ def test_what_is_ignored_is_listed_with_its_reason(tmp_path: Path) -> None:
         "a/._1.jpg": "hidden",
         "a/.DS_Store": "hidden",
         "a/@eaDir/": leftover,
-        "a/clip.mp4": "not a picture that Pillow reads",
+        "a/clip.mp4": "video, which is not read here",
         "a/Desktop.ini": leftover,
-        "a/drawing.eps": "not a picture that Pillow reads",
+        "a/drawing.eps": "PostScript, which is not read here",
         "a/gone.jpg": "a broken link",
-        "a/photo.heic": "HEIC, which Pillow does not read: save it as JPEG",
         "a/pipe.jpg": "not a regular file",
-        "a/scan.pdf": "not a picture that Pillow reads",
+        "a/scan.pdf": "PDF, which is not read here",
         "a/self.jpg": "a broken link",
         "a/Thumbs.db": leftover,
         "loose.jpg": "not in a class folder",

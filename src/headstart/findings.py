@@ -264,7 +264,7 @@ def unlabelled(dataset: Dataset) -> Iterator[Finding]:
     """Say which photos lie beside the class folders, and which parts have no class folders."""
     loose = tuple(item.path for item in dataset.ignored if item.reason == LOOSE)
     if loose:
-        detail = f"{_count(len(loose), 'photo')} in no class folder: {_some(loose)}."
+        detail = f"{_count(len(loose), 'photo')} in no class folder: {first_few(loose)}."
         advice = f"Left out; move {'it' if len(loose) == 1 else 'each'} into the folder of its class."
         yield Finding("unlabelled", loose, detail, advice)
     for folder, paths in bare_folders(dataset.ignored).items():
