@@ -56,6 +56,7 @@ def test_a_class_that_loses_a_tenth_is_told_first(photos: Path, without: Without
     (photos / "green" / "green_00.jpg").write_bytes(b"")
     without("pillow_heif")
     assert check.render(check.report("photos", check.look(str(photos)))) == (
+        "Read as: 2 class folders\n"
         "32 photos of 2 classes, and 1 unreadable\n"
         "\n"
         "Pictures of a kind that is not read: 1\n"
