@@ -635,7 +635,16 @@ def test_a_fault_of_the_machine_is_not_remembered(
 
     with monkeypatch.context() as patch:
         patch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
-        assert [item.path for item in audit_folder(photos).quarantine] == ["green/z.png"]
+        result = audit_folder(photos)
+    [item] = result.quarantine
+    assert findings_of(result, "unreadable") == [
+        Finding(
+            "unreadable",
+            ("green/z.png",),
+            f"green/z.png cannot be read and is left out. {item.reason}",
+            "The next run tries it again.",
+        )
+    ]
     assert audit_folder(photos).quarantine == ()
 
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import CALIBRATION, Finished, made_photos
 from PIL import Image
+from test_foreign import BEGINNINGS
 
 import headstart
 from headstart import backbones, classifier, engine, novelty, pixels, records
@@ -156,6 +157,15 @@ def test_an_unreadable_photo_is_told_and_the_others_predicted(model: Classifier,
     assert last.label
     with pytest.raises(UnreadableImage, match=r"1\.png cannot be read"):
         model.probabilities(files[:2])
+
+
+def test_a_photo_of_a_kind_that_is_not_read_says_what_reads_it(model: Classifier, files: list[Path]) -> None:
+    files[0].write_bytes(BEGINNINGS["camera raw"])
+    [one] = model.predict(files[0])
+    assert one.error == (
+        f"{files[0]} cannot be read. It is camera raw, which is not read here. "
+        "Export them as JPEG, from the camera's program or by darktable-cli PHOTO.NEF PHOTO.jpg."
+    )
 
 
 def test_a_run_folder_holds_a_model_without_pickle(

@@ -128,8 +128,12 @@ def test_without_its_decoder_a_heic_is_told_for_what_it_is(tmp_path: Path, witho
     assert str(caught.value) == (
         "It is HEIC, which is not read here.\nWhat reads them comes by pip install 'headstart[heic]'."
     )
-    (tmp_path / "photo.heic").write_bytes(content)
-    assert formats.why_no_picture(tmp_path / "photo.heic") == "HEIC, which is not read here"
+    file = tmp_path / "photo.heic"
+    file.write_bytes(content)
+    with pytest.raises(UnsupportedImage) as caught:
+        pixels.read(file, 8, "squash")
+    assert caught.value.problem == f"{file} cannot be read. It is HEIC, which is not read here."
+    assert formats.why_no_picture(file) == "HEIC, which is not read here"
 
 
 def tiff(tags: dict[int, tuple[int, int]], mark: bytes = b"") -> bytes:

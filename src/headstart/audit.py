@@ -133,10 +133,11 @@ def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bo
     refused = {
         path: kinds[check.kind] for path, check in zip(dataset.paths, checks, strict=True) if check.kind
     }
+    again = {path for path, check in zip(dataset.paths, checks, strict=True) if not check.is_lasting}
     exact = numbered(check.digest for check in good)
     groups = merged(exact, by_key(readable.group_keys)) if readable.group_keys else exact
     found = [
-        *findings.unreadable([item for item in quarantine if item.path not in refused]),
+        *findings.unreadable([item for item in quarantine if item.path not in refused], again),
         *omissions.find(dataset, refused),
         *findings.copies(readable, exact),
         *findings.divided_keys(readable),
@@ -260,6 +261,8 @@ def _key(digest: str) -> bytes:
 def _read(file: str) -> bytes | _Check:
     try:
         return pixels.read_bytes(file)
+    except UnreadableNow as error:
+        return _Check(reason=error.problem, is_lasting=False)
     except UnreadableImage as error:
         return _Check(reason=error.problem)
 

@@ -18,7 +18,7 @@ from headstart import engine as engines
 from headstart import features, pixels
 from headstart.calibration import Calibration
 from headstart.engine import Engine
-from headstart.errors import RunError, UnreadableImage
+from headstart.errors import RunError, UnreadableImage, UnsupportedImage
 from headstart.pixels import Pixels
 from headstart.progress import Progress
 from headstart.records import read_json, write_json
@@ -134,6 +134,8 @@ class Classifier:
         """Return a path with its picture, or with why it cannot be read."""
         try:
             return str(path), pixels.read(Path(path), self.record.image_size_px, self.record.fit), None
+        except UnsupportedImage as error:
+            return str(path), None, f"{error.problem} {error.fix}"
         except UnreadableImage as error:
             return str(path), None, error.problem
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,11 +78,17 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: kinds.index(finding.kind)))
 
 
-def unreadable(quarantine: Sequence[SetAside]) -> Iterator[Finding]:
-    """Say of each photo that cannot be read why."""
+def unreadable(quarantine: Sequence[SetAside], again: Collection[str]) -> Iterator[Finding]:
+    """Say of each photo that cannot be read why.
+
+    Args:
+        quarantine: The photos.
+        again: Paths of those that the machine failed at.
+    """
     for item in quarantine:
         detail = f"{item.path} cannot be read and is left out. {item.reason}"
-        yield Finding("unreadable", (item.path,), detail, "Replace or remove it.")
+        advice = "The next run tries it again." if item.path in again else "Replace or remove it."
+        yield Finding("unreadable", (item.path,), detail, advice)
 
 
 def copies(dataset: Dataset, exact: Groups) -> Iterator[Finding]:

@@ -152,8 +152,11 @@ def read(path: Path, size_px: int, fit: str, digest: str | None = None) -> Pixel
     """
     try:
         return prepare(read_bytes(path, digest), size_px, fit)
+    except UnsupportedImage as error:
+        problem = f"{path} cannot be read. {error.problem}"
+        raise UnsupportedImage(problem, error.fix, error.kind) from error
     except UnreadableImage as error:
-        raise UnreadableImage(f"{path} cannot be read. {error.problem}", error.fix) from error
+        raise type(error)(f"{path} cannot be read. {error.problem}", error.fix) from error
 
 
 def read_bytes(path: str | Path, digest: str | None = None) -> bytes:
