@@ -316,3 +316,16 @@ def test_fabric_that_all_looks_alike_is_not_one_picture(shared_data: Path) -> No
     contents = [path.read_bytes() for path in sorted(folder.glob("*/*"))]
     assert len(contents) == 2000
     assert pairs_among(contents) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["turned by 15", "expanded", "round opening", "black frame", "white frame"])
+@pytest.mark.parametrize("name", ["animals", "clothing/train"])
+def test_real_photos_that_have_a_ground_in_common(name: str, kind: str, shared_data: Path) -> None:
+    """At least 95% of what is told is true, and of what is true is told."""
+    paths = sorted((shared_data / name).glob("*/*.jpg"))[::17][:120]
+    made = [GROUNDS[kind](ImageOps.fit(Image.open(path).convert("RGB"), (256, 256))) for path in paths]
+    copies = [saved(scaled(image, 0.5), quality=60) for image in made[:40]]
+    found = set(pairs_among([*(saved(image, quality=92) for image in made), *copies]))
+    true = {(len(made) + number, number) for number in range(40)}
+    assert len(found & true) >= 0.95 * max(len(found), len(true))

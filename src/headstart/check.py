@@ -10,13 +10,13 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones, duplicates, engine, findings, listing, records, samples
+from headstart import backbones, duplicates, engine, findings, listing, records, samples, variants
 from headstart.audit import Audit, audit
 from headstart.dataset import Dataset
 from headstart.errors import DataError
 from headstart.features import Extractor
 from headstart.findings import KINDS, Finding
-from headstart.groups import linked, members, merged, numbered
+from headstart.groups import linked, members, merged, near_groups, numbered
 from headstart.progress import Progress
 from headstart.settings import FITS, Reading
 from headstart.splits import PARTS
@@ -83,15 +83,23 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
     if kept is None:
         return found
     backbone, vectors = kept
-    different = np.unique(found.digests, return_index=True)[1]
-    pairs = different[duplicates.find_by_features(vectors[different])]
-    late, early = found.groups[pairs].T
-    alike = linked(len(found.dataset), pairs[late != early])
-    told = findings.lookalikes(found.dataset, alike, backbone)
+    photos = found.dataset
+    different = np.sort(np.unique(found.digests, return_index=True)[1])
+    vectors, labels = vectors[different], photos.labels[different]
+    groups = told_groups = found.groups
+    told: list[Finding] = []
+    altered = variants.find(vectors, labels, groups[different])
+    if altered:
+        paths = [photos.paths[index] for index in different]
+        told.append(findings.variants(paths, labels, photos.class_names, altered, backbone))
+        told_groups = merged(groups, linked(len(photos), different[altered.pairs]))
+        groups = merged(groups, near_groups(photos, groups, different[altered.pairs])[0])
+    pairs = different[duplicates.find_by_features(vectors)]
+    late, early = told_groups[pairs].T
+    alike = linked(len(photos), pairs[late != early])
+    told += findings.lookalikes(photos, alike, backbone)
     return dataclasses.replace(
-        found,
-        groups=merged(found.groups, alike),
-        findings=findings.in_order((*found.findings, *told)),
+        found, groups=merged(groups, alike), findings=findings.in_order((*found.findings, *told))
     )
 
 

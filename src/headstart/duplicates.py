@@ -19,6 +19,11 @@ LOW = 8
 MAX_BITS = 10
 """So many of 64 bits may differ between the hashes of near-duplicates."""
 
+MOST_BITS_SHOWN = 20
+SAME_OUTLINE_PX = 32
+"""The same of pictures without the ground of each, if the grounds differ by no more than these pixels of a
+thumbnail. It spares the comparison of many that have nothing but a frame in common."""
+
 MIN_SIMILARITY = 0.85
 """Correlation of the detail of near-duplicates. Copies of photos saved again, down to 0.3 of their size, have
 0.96 or more; two shirts on one ground, whose hashes are as near, 0.80 or less."""
@@ -109,12 +114,14 @@ def find(pictures: Pictures) -> Alike:
     Returns:
         At most `NEIGHBOURS` pairs for each picture and turn; a pair stands once.
     """
-    upright = hashes(pictures.thumbnails)
     around = outside(pictures.grounds)
+    whole, shown = _low(pictures.thumbnails), _low(_without_ground(pictures.thumbnails, around))
     found = []
     for turn in range(len(TURNS)):
-        keys = hashes(turned(pictures.thumbnails, turn))
-        pairs = candidates(keys, upright)
+        pairs = candidates(_bits(_lying(whole, turn)), _bits(whole))
+        bits = _distances(pairs, _bits(_lying(shown, turn))[:, None], _bits(shown)[:, None])
+        outlines = _distances(pairs, _packed(turned(around, turn)), _packed(around))
+        pairs = pairs[(bits <= MOST_BITS_SHOWN) | (outlines > SAME_OUTLINE_PX)]
         similarity = np.empty(len(pairs), np.float32)
         for block in _blocks(len(pairs)):
             similarity[block] = _similarity(pictures, around, pairs[block], turn)
@@ -129,29 +136,44 @@ def find(pictures: Pictures) -> Alike:
 def find_by_features(features: NDArray[np.float32]) -> Pairs:
     """Return the pairs of pictures whose features are near, closest first: mirrored, cropped or shot again.
 
-    Features are measured from their mean, each in its own spread, before cosines are taken. As a backbone
-    gives them, any two pictures of one fabric are closer (0.95) than a photo of an animal is to the same
-    photo at half its size (0.90).
-
     Args:
         features: float32 (N, D), not modified.
 
     Returns:
-        int64 (M, 2) as of `find`.
+        int64 (M, 2), the later photo of a pair first.
+    """
+    return nearest(directions(features), MIN_COSINE)
+
+
+def directions(features: Floats) -> Floats:
+    """Return features measured from their mean, each in its own spread, as vectors of length 1, (N, D).
+
+    As a backbone gives them, any two pictures of one fabric are closer (a cosine of 0.95) than a photo of
+    an animal is to the same photo at half its size (0.90).
     """
     if not len(features):
-        return np.empty((0, 2), np.int64)
+        return features
     spread = features.std(axis=0)
     # A tenth of the mean spread keeps a feature that hardly ever changes from outweighing all others.
-    unit = (features - features.mean(axis=0)) / np.maximum(spread + spread.mean() / 10, 1e-12)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    pairs, cosines = [], []
+    away = (features - features.mean(axis=0)) / np.maximum(spread + spread.mean() / 10, 1e-12)
+    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
+    return np.asarray(away)
+
+
+def nearest(unit: Floats, least: float) -> Pairs:
+    """Return the pairs of N vectors of length 1 whose cosine is at least so much, closest first.
+
+    Of a vector's pairs with earlier ones the nearest `NEIGHBOURS` count.
+    """
+    pairs, cosines = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
     for rows in _tiles(len(unit)):
         cosine = unit[rows] @ unit[: rows.stop].T
-        found = _nearest(1 - cosine, 1 - MIN_COSINE, rows.start)
+        found = _nearest(1 - cosine, 1 - least, rows.start)
         pairs.append(found)
         cosines.append(cosine[found[:, 0] - rows.start, found[:, 1]])
-    return _closest_first(np.concatenate(pairs), np.concatenate(cosines), MIN_COSINE)
+    together, similarity = np.concatenate(pairs), np.concatenate(cosines)
+    order = np.argsort(-similarity, kind="stable")
+    return together[order[similarity[order] >= least]]
 
 
 def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
@@ -161,10 +183,7 @@ def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     median: pHash (Zauner 2010, https://www.phash.org/docs/pubs/thesis_zauner.pdf) in the form that the
     package ImageHash gave it.
     """
-    found = np.empty(len(thumbnails), np.uint64)
-    for block in _blocks(len(thumbnails)):
-        found[block] = _bits(_frequencies(thumbnails[block].astype(np.float32)))
-    return found
+    return _bits(_low(thumbnails))
 
 
 def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> Pairs:
@@ -275,6 +294,50 @@ def _colour_change(colours: Floats, pairs: Pairs, both: tuple[Floats, ...], show
     return np.asarray(np.maximum(np.abs(one - other), tint) / part)
 
 
+def _without_ground(thumbnails: Pixels, around: Mask) -> Pixels:
+    """Return thumbnails with each one's own ground taken away."""
+    shown = thumbnails.copy()
+    has_ground = np.flatnonzero(around.any(axis=(1, 2)))
+    for block in _blocks(len(has_ground)):
+        chosen = has_ground[block]
+        without = _filled(thumbnails[chosen].astype(np.float32), ~_widened(around[chosen]))
+        shown[chosen] = np.rint(without).astype(np.uint8)
+    return shown
+
+
+def _packed(masks: Mask) -> NDArray[np.uint64]:
+    """Return masks 64 pixels to a number, uint64 (N, 16)."""
+    return np.packbits(masks.reshape(len(masks), SIDE_PX**2), axis=1).view(np.uint64)
+
+
+def _distances(pairs: Pairs, late: NDArray[np.uint64], early: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return in how many bits the members of M pairs differ; each has one or more numbers, (N, W)."""
+    found = np.zeros(len(pairs), np.int64)
+    for one, other in zip(late.T, early.T, strict=True):
+        found += np.bitwise_count(one[pairs[:, 0]] ^ other[pairs[:, 1]])
+    return found
+
+
+def _low(thumbnails: Pixels) -> Floats:
+    """Return the lowest frequencies of N thumbnails, (N, 8, 8)."""
+    found = np.empty((len(thumbnails), LOW, LOW), np.float32)
+    for block in _blocks(len(thumbnails)):
+        found[block] = _frequencies(thumbnails[block].astype(np.float32))[:, :LOW, :LOW]
+    return found
+
+
+def _lying(low: Floats, turn: int) -> Floats:
+    """Return the frequencies of pictures turned as `thumbnails.turned` does it.
+
+    A mirror image has the odd ones of one direction with another sign; a quarter turn to the left is a
+    mirror image along the diagonal, then upside down.
+    """
+    signs = 1.0 - 2.0 * (np.arange(LOW, dtype=np.float32) % 2)
+    for _ in range(turn % 4):
+        low = low.swapaxes(1, 2) * signs[:, None]
+    return low * signs if turn >= 4 else low
+
+
 def _frequencies(pictures: Floats) -> Floats:
     from scipy.fft import dctn
 
@@ -282,14 +345,10 @@ def _frequencies(pictures: Floats) -> Floats:
 
 
 def _bits(frequencies: Floats) -> NDArray[np.uint64]:
+    """Return which of the lowest frequencies, of (N, 8, 8) or more, are above their median, uint64 (N,)."""
     low = (frequencies[:, :LOW, :LOW] * _PLAIN).reshape(-1, LOW**2)
     bits = low > np.median(low, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
-
-
-def _closest_first(pairs: Pairs, similarity: NDArray[np.float32], least: float) -> Pairs:
-    order = np.argsort(-similarity, kind="stable")
-    return pairs[order[similarity[order] >= least]]
 
 
 def _blocks(count: int) -> Iterator[slice]:

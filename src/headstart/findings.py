@@ -17,6 +17,7 @@ from headstart.groups import Groups, free_groups, linked, members, merged, missi
 from headstart.layouts import LOOSE, bare_folders
 from headstart.shortcuts import Shortcut
 from headstart.thumbnails import TURNS
+from headstart.variants import Variants
 
 KINDS = {
     "unsupported": "Pictures of a kind that is not read",
@@ -27,6 +28,7 @@ KINDS = {
     "duplicate": "Copies",
     "near_duplicate": "Near-duplicates",
     "family": "Versions of one photo, by name",
+    "variant": "Altered versions of a few pictures",
     "lookalike": "Perhaps one photo or one thing twice",
     "crowd": "Photos too alike to keep together",
     "small_class": "Classes too small",
@@ -195,6 +197,35 @@ def lookalikes(dataset: Dataset, groups: Groups, backbone: str) -> Iterator[Find
                 "keeps it together."
             )
             yield Finding("lookalike", paths, detail, advice)
+
+
+def variants(
+    paths: Sequence[str], labels: NDArray[np.int32], names: Sequence[str], found: Variants, backbone: str
+) -> Finding:
+    """Say that classes seem to consist of altered versions of fewer pictures.
+
+    Args:
+        paths: N photos, in the order in which the versions were sought.
+        labels: int32 (N,), their classes.
+        names: Of the classes.
+        found: What was found.
+        backbone: By whose features.
+    """
+    chosen = np.flatnonzero(found.is_variant() & np.isin(labels, found.labels))
+    own = [paths[index] for index in chosen.tolist()]
+    groups = [[own[place] for place in group] for group in members(found.groups[chosen])]
+    largest = max(groups, key=len)
+    classes = first_few([f"'{names[label]}'" for label in found.labels])
+    detail = (
+        f"{_count(len(chosen), 'photo')} of {classes} seem to be altered versions of "
+        f"{_count(len(groups), 'picture')}, turned, shifted, cropped or lit otherwise, such as "
+        f"{first_few(largest)}. Found by the features of {backbone}."
+    )
+    advice = (
+        "Look at them. Scores flatter where versions of one picture stand in several parts: say what belongs "
+        "together with --group-by, or have headstart check write a table of it with --fix group."
+    )
+    return Finding("variant", tuple(own), detail, advice)
 
 
 def divided_keys(dataset: Dataset) -> Iterator[Finding]:
