@@ -481,13 +481,38 @@ def test_predict_tells_an_unreadable_photo_and_goes_on(finished: Finished) -> No
     assert json.loads(second)["path"] == str(whole)
 
 
-def test_predict_looks_for_all_photos_before_it_begins(finished: Finished, tmp_path: Path) -> None:
-    whole = finished.photos / "green" / "green_00.jpg"
-    assert refusal("predict", finished.folder, whole, tmp_path / "none.jpg") == (
-        f"No folder or file '{tmp_path / 'none.jpg'}'.\nName photos or folders.\n"
+def test_predict_tells_what_is_not_there_and_answers_the_rest(finished: Finished, tmp_path: Path) -> None:
+    green, blue = finished.photos / "green" / "green_00.jpg", finished.photos / "blue" / "blue_00.jpg"
+    missing = finished.photos / "green" / "gren_00.jpg"
+    done = run("predict", finished.folder, green, missing, tmp_path, blue)
+    assert done.exit_code == 1
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [str(green), str(blue)]
+    assert done.stderr == (
+        f"No pictures in '{tmp_path}'. Name photos, or folders that hold some.\n"
+        f"No folder or file '{missing}'. Did you mean '{green}'?\n"
+    )
+    as_json = run("predict", finished.folder, green, missing, tmp_path, blue, "--json")
+    assert as_json.exit_code == 1
+    first, second, third = (json.loads(line) for line in as_json.stdout.splitlines())
+    assert [one["path"] for one in (first, second, third)] == [str(green), str(missing), str(blue)]
+    assert "error" not in first
+    assert (second["label"], second["error"]) == (
+        None,
+        f"No folder or file '{missing}'. Did you mean '{green}'?",
+    )
+
+
+def test_predict_with_nothing_to_answer_for(finished: Finished, tmp_path: Path) -> None:
+    missing = tmp_path / "none.jpg"
+    assert refusal("predict", finished.folder, missing) == (
+        f"No folder or file '{missing}'.\nName photos or folders.\n"
     )
     assert refusal("predict", finished.folder, tmp_path) == (
         f"No pictures in '{tmp_path}'.\nName photos, or folders that hold some.\n"
+    )
+    assert refusal("predict", finished.folder, missing, tmp_path) == (
+        f"No folder or file '{missing}'. No pictures in '{tmp_path}'.\n"
+        "Name photos, or folders that hold some.\n"
     )
 
 

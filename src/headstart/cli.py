@@ -420,28 +420,51 @@ def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
 
     A line each: path, class name and confidence, with tabs between. Of a picture unlike the photos that
     the model was trained on, "none of these" and "-" stand in their place; --json has its likeliest class,
-    too. A picture that cannot be read is told on stderr, and the exit status is then 1.
+    too. What is not there or cannot be read is told on stderr, and the exit status is then 1.
     """
-    from headstart import listing, load
+    from headstart import load
 
     model = load(run)
-    files = list(listing.pictures(photos))
-    if not files:
-        named = ", ".join(f"'{path}'" for path in photos)
-        raise NoSuchData(f"No pictures in {named}.", "Name photos, or folders that hold some.")
-    n_unreadable = 0
+    files, absent = _asked(photos)
+    has_errors = bool(absent)
+    for folder in (path for path in absent if path not in files):
+        click.echo(absent[folder], err=True)
     for prediction in model.predict_each(files):
         if prediction.error is not None:
-            n_unreadable += 1
-            click.echo(prediction.error, err=True)
+            has_errors = True
+            error = absent.get(Path(prediction.path), prediction.error)
+            prediction = dataclasses.replace(prediction, error=error)
+            click.echo(error, err=True)
         if is_json:
             click.echo(_json_line(prediction))
         elif prediction.is_novel:
             click.echo(f"{prediction.path}\tnone of these\t-")
         elif prediction.error is None:
             click.echo(f"{prediction.path}\t{prediction.label}\t{prediction.confidence:.4f}")
-    if n_unreadable:
+    if has_errors:
         raise SystemExit(1)
+
+
+def _asked(photos: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Return the files to answer for, missing ones in their place, and of which there is nothing, with why.
+
+    Raises:
+        NoSuchData: There is nothing of any of them.
+    """
+    from headstart import listing
+
+    files: list[Path] = []
+    errors: dict[Path, NoSuchData] = {}
+    for source in photos:
+        try:
+            files += listing.pictures(source)
+        except NoSuchData as error:
+            errors[source] = error
+            files += [] if source.is_dir() else [source]
+    if set(files) <= set(errors):
+        *_, last = errors.values()
+        raise NoSuchData(" ".join(one.problem for one in errors.values()), last.fix)
+    return files, {source: f"{error.problem} {error.fix}" for source, error in errors.items()}
 
 
 def _json_line(prediction: "Prediction") -> str:

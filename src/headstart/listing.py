@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,23 +79,23 @@ def load(
     return _grouped(from_table(source, exclude, wish, folder), group_by)
 
 
-def pictures(sources: Iterable[Path]) -> Iterator[Path]:
-    """Yield files as they are named, and for a folder the pictures in it, at any depth, in natural order.
+def pictures(source: Path) -> list[Path]:
+    """Return a file as it is named, or the pictures in a folder, at any depth, in natural order.
 
     Raises:
-        NoSuchData: No such folder or file; suggests the nearest.
+        NoSuchData: No such folder or file, with the nearest suggested, or no picture in the folder.
     """
-    for source in sources:
-        if source.is_dir():
-            below = tree.scan(Path(os.path.abspath(source))).walk()
-            paths = [path for folder in below for path in folder.photos]
-            yield from (source / path for path in sorted(paths, key=natural_order))
-        elif source.is_file():
-            yield source
-        else:
-            raise NoSuchData(
-                f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
-            )
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise NoSuchData(
+            f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
+        )
+    below = tree.scan(Path(os.path.abspath(source))).walk()
+    found = sorted((path for folder in below for path in folder.photos), key=natural_order)
+    if not found:
+        raise NoSuchData(f"No pictures in '{source}'.", "Name photos, or folders that hold some.")
+    return [source / path for path in found]
 
 
 @contextmanager
