@@ -26,7 +26,7 @@ import headstart
 from headstart import experiment, pixels, snapshot
 from headstart.cli import main
 from headstart.comparison import FindingSummary, Recommendation, Results
-from headstart.errors import ChangedPhoto, DataError, RunError
+from headstart.errors import ChangedPhoto, RunError
 from headstart.progress import Advance, Progress
 from headstart.run import Run
 from headstart.settings import Settings
@@ -657,36 +657,6 @@ def test_a_kept_model_that_answers_otherwise_is_told(
         "Keras itself runs it, several times slower: --engine keras --out NEW\n"
     )
     assert not (tmp_path / "run" / "results.json").exists()
-
-
-@pytest.fixture
-def two_classes(finished: Finished, tmp_path: Path) -> Path:
-    """The finished run's photos without the first class, so that positions are others."""
-    folder = tmp_path / "other"
-    for name in ("green", "red"):
-        shutil.copytree(finished.photos / name, folder / name)
-    (folder / "green" / "damaged.jpg").unlink()
-    return folder
-
-
-def test_evaluate_matches_classes_by_name(finished: Finished, two_classes: Path) -> None:
-    scores = experiment.evaluate(finished.folder, str(two_classes))
-    files = sorted(two_classes.rglob("*.jpg"))
-    predictions = headstart.load(finished.folder).predict(files)
-    hits = [one.label == file.parent.name for one, file in zip(predictions, files, strict=True)]
-    assert len(hits) == scores.n_images == 33
-    assert scores.accuracy == sum(hits) / len(hits) > 0.6
-    assert [(one.name, one.n_images) for one in scores.per_class] == [("blue", 0), ("green", 16), ("red", 17)]
-
-
-def test_evaluate_refuses_a_class_that_the_model_does_not_know(finished: Finished, two_classes: Path) -> None:
-    (two_classes / "red").rename(two_classes / "crimson")
-    with pytest.raises(DataError) as caught:
-        experiment.evaluate(finished.folder, str(two_classes))
-    assert str(caught.value) == (
-        "The model knows no class 'crimson': its classes are blue, green, red.\n"
-        "Rename the folder or the label to the model's name for it, or leave those photos out."
-    )
 
 
 def test_remarks_name_three_of_a_kind_and_count_the_rest() -> None:

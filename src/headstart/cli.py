@@ -481,15 +481,16 @@ def _json_line(prediction: "Prediction") -> str:
 @as_json
 @quiet
 def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool, **reading: Any) -> None:
-    """Measure the model of RUN on all the labelled photos in DATA; classes are matched by name.
+    """Measure the model of RUN on all the labelled photos in DATA, of some or all of its classes.
 
-    Photos that it was trained on flatter it: name others.
+    Classes are matched by name. Photos that the model was trained on flatter it: they are told apart by
+    their bytes, where RUN has its split.csv. What cannot be read or has no label is left out and counted.
     """
-    from headstart import experiment, leaderboard
+    from headstart import evaluation
     from headstart.records import to_json
 
-    scores = experiment.evaluate(run, data, _progress(is_quiet), **_given(reading))
-    click.echo(to_json(scores).decode() if is_json else leaderboard.render_scores(scores), nl=False)
+    found = evaluation.evaluate(run, data, _progress(is_quiet), **_given(reading))
+    click.echo(to_json(found).decode() if is_json else evaluation.render(found), nl=False)
 
 
 @main.command(name="report", short_help="Draw the report of a finished run again.")

@@ -120,19 +120,23 @@ def _name_some(names: Iterable[str]) -> str:
     return f"The classes are {', '.join(shown[:10])}{more}."
 
 
-def assemble(source: Path, listing: Listing, names: set[str], exclude: Sequence[str]) -> Dataset:
-    """Return what was listed in natural order; TooFewClasses when that is fewer than two classes.
+def assemble(
+    source: Path, listing: Listing, names: set[str], exclude: Sequence[str], fewest_classes: int = 2
+) -> Dataset:
+    """Return what was listed in natural order; TooFewClasses when that is too few classes.
 
     Args:
         source: As the user named it, for what an error says.
         listing: All photos and what was set aside.
         names: The classes asked for; those without a photo are reported as empty.
         exclude: The classes left out, for what an error says.
+        fewest_classes: How many there must be, 1 or 2.
     """
     photos = sorted(listing.photos, key=lambda photo: natural_order(photo[0]))
     used = {name for _, name, _ in photos}
     class_names = tuple(sorted(used, key=natural_order))
-    _refuse_few_classes(source, class_names, names, exclude, photos)
+    if len(class_names) < fewest_classes:
+        _refuse_few_classes(source, class_names, names, exclude, photos)
     index = {name: number for number, name in enumerate(class_names)}
     return Dataset(
         root=listing.root,
@@ -154,8 +158,6 @@ def _refuse_few_classes(
     exclude: Sequence[str],
     photos: Sequence[tuple[str, str, str]],
 ) -> None:
-    if len(class_names) > 1:
-        return
     without = f" without {', '.join(exclude)}" if exclude else ""
     if not class_names:
         folders = (

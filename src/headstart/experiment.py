@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +55,9 @@ from headstart.decision import decide
 from headstart.errors import DataError, EngineMismatch, RunError
 from headstart.findings import IMBALANCE
 from headstart.illustration import Material
-from headstart.metrics import Evaluation
 from headstart.plan import Plan
 from headstart.progress import Progress
-from headstart.settings import Reading, Settings
+from headstart.settings import Settings
 from headstart.significance import accuracy_interval, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
@@ -554,46 +552,3 @@ def fingerprint(parts: Mapping[str, Part]) -> str:
         for digest, label, path in zip(part.digests, part.labels.tolist(), part.paths, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def evaluate(
-    folder: Path, data: str, progress: Progress | None = None, **reading: Unpack[Reading]
-) -> Evaluation:
-    """Measure the model of a run on all readable photos of other data; its parts are not told apart.
-
-    Args:
-        folder: A finished run folder.
-        data: Labelled photos, as for `compare`; classes are matched by name, not by position.
-        progress: Where to tell how far it is.
-        reading: How the data is listed, as for `headstart.listing.load`.
-
-    Raises:
-        DataError: The data has a class that the model does not know.
-        RunError: The folder holds no finished run.
-    """
-    progress = progress or Progress()
-    model = classifier.load_run(folder)
-    listed = listing.load(samples.resolve(data, progress), **reading)
-    with Store(progress) as store:
-        audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
-    usable = audited.dataset
-    labels = matched_labels(usable, model.class_names)
-    files = [usable.file(index) for index in range(len(usable))]
-    probabilities = model.probabilities(files, audited.digests, progress=progress)
-    return metrics.evaluate(labels, probabilities, model.class_names)
-
-
-def matched_labels(usable: Dataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
-    """Return the labels as indices into a model's class names.
-
-    Raises:
-        DataError: A class is none of the model's.
-    """
-    unknown = [name for name in usable.class_names if name not in class_names]
-    if unknown:
-        raise DataError(
-            f"The model knows no class {unknown[0]!r}: its classes are {', '.join(class_names)}.",
-            "Rename the folder or the label to the model's name for it, or leave those photos out.",
-        )
-    positions = np.array([class_names.index(name) for name in usable.class_names], np.int32)
-    return positions[usable.labels]

@@ -10,7 +10,7 @@ from headstart.layouts import Reading, class_name
 from headstart.tree import Folder
 
 
-def from_folder(source: Path, exclude: Sequence[str], layout: str) -> Dataset:
+def from_folder(source: Path, exclude: Sequence[str], layout: str, fewest_classes: int = 2) -> Dataset:
     """Return the photos of a folder of class folders or of parts; see `headstart.listing.load`."""
     listing = Listing(Path(os.path.abspath(source)))
     root = tree.scan(listing.root)
@@ -25,7 +25,7 @@ def from_folder(source: Path, exclude: Sequence[str], layout: str) -> Dataset:
     ]
     listing.ignored = [*read.left_out, *_ignored(root, read)]
     listing.layout = read.text
-    return assemble(source, listing, names, exclude)
+    return assemble(source, listing, names, exclude, fewest_classes)
 
 
 def _ignored(root: Folder, read: Reading) -> Iterator[SetAside]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from headstart.backbones.table import Backbone
 from headstart.comparison import Candidate, Results
-from headstart.metrics import Evaluation
 from headstart.significance import Interval
 from headstart.store import Usage
 
@@ -105,20 +104,6 @@ def _duration(seconds: float) -> str:
     """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02}"
-
-
-def render_scores(scores: Evaluation) -> str:
-    """Return one evaluation: the whole, then class by class."""
-    rows = [
-        (one.name, f"{one.n_images:,}", f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}")
-        for one in scores.per_class
-    ]
-    by_class = table(("class", "photos", "precision", "recall", "F1"), rows)
-    whole = (
-        f"accuracy {scores.accuracy:.1%}, balanced accuracy {scores.balanced_accuracy:.1%}, "
-        f"macro F1 {scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}"
-    )
-    return f"{whole}\non {scores.n_images:,} photos\n\n{by_class}"
 
 
 def render_backbones(rows: Iterable[tuple[Backbone, bool]]) -> str:

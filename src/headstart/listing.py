@@ -28,6 +28,7 @@ def load(
     label_column: str | None = None,
     split_column: str | None = None,
     images: str | Path | None = None,
+    fewest_classes: int = 2,
 ) -> Dataset:
     """List the photos of a folder, or of a CSV or TSV file.
 
@@ -51,13 +52,14 @@ def load(
         label_column: The table's column of labels.
         split_column: The table's column of parts, or "none" for no such column.
         images: Folder of the table's photos, where they are not in its own.
+        fewest_classes: 2; 1 where there is nothing to tell apart, as for photos to measure a model on.
 
     Returns:
         Dataset in natural order, whatever order the file system lists files in. No file is modified.
 
     Raises:
         NoSuchData: No such folder or file; suggests the nearest.
-        TooFewClasses: No class folders, or a single class.
+        TooFewClasses: No class folders, or fewer than `fewest_classes`.
         UnclearLayout: The folders can be read as classes and as parts, or as neither.
         DataError: `exclude` names no class, `group_by` is no column and matches no path, or a table has a
             row that cannot be used.
@@ -66,7 +68,7 @@ def load(
     source = Path(source)
     if source.is_dir():
         with _unread_told(source):
-            return _grouped(from_folder(source, exclude, layout), group_by)
+            return _grouped(from_folder(source, exclude, layout, fewest_classes), group_by)
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
     if source.suffix.casefold() not in SUFFIXES:
@@ -76,7 +78,7 @@ def load(
         )
     wish = Wish(path_column, label_column, split_column, group_by)
     folder = None if images is None else Path(images).expanduser()
-    return _grouped(from_table(source, exclude, wish, folder), group_by)
+    return _grouped(from_table(source, exclude, wish, folder, fewest_classes), group_by)
 
 
 def pictures(source: Path) -> list[Path]:

@@ -41,7 +41,11 @@ class Bad:
 
 
 def from_table(
-    source: Path, exclude: Sequence[str], wish: Wish | None = None, images: Path | None = None
+    source: Path,
+    exclude: Sequence[str],
+    wish: Wish | None = None,
+    images: Path | None = None,
+    fewest_classes: int = 2,
 ) -> Dataset:
     """Return the photos that a table names; see `headstart.listing.load`.
 
@@ -67,7 +71,7 @@ def from_table(
     listing.photos = [(path, row.label, row.part or "") for path, row in photos.items()]
     listing.keys = {path: row.key for path, row in photos.items() if row.key is not None}
     listing.layout = _told(source, sheet, columns, found, len(rows) - len(photos))
-    return assemble(source, listing, names, exclude)
+    return assemble(source, listing, names, exclude, fewest_classes)
 
 
 def _bases(root: str, images: Path | None) -> tuple[str, ...]:
