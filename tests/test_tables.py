@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import text_of, touch
@@ -734,7 +735,7 @@ def test_no_table_is_misread_in_silence(drawn: Drawn) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = touch(Path(folder), *drawn.files)
         (root / drawn.name).write_bytes(drawn.data)
-        options = {
+        options: Any = {
             name: str(root / value) if name == "images" else value for name, value in drawn.options.items()
         }
         try:
