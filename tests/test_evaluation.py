@@ -79,7 +79,7 @@ def test_one_class_is_enough(finished: Finished, others: Callable[..., Path]) ->
     got = evaluation.evaluate(finished.folder, str(others(green=5)))
     assert (got.n_images, got.absent, got.baseline) == (5, ("blue", "red"), 1.0)
     assert got.balanced_accuracy == got.accuracy
-    assert "over 1 of 3 classes" in evaluation.render(got)
+    assert "over 1 of 3 classes" in told(got)
     assert "on 5 photos, all of green\nno photo here: blue, red\n" in evaluation.render(got)
 
 
@@ -174,7 +174,8 @@ def test_what_is_left_out_is_counted_and_told(finished: Finished, others: Callab
     assert [one.path for one in got.unreadable] == ["red/cut.jpg", "red/empty.jpg"]
     reasons = [one.reason.removesuffix(".") for one in got.unreadable]
     assert heard.remarks == [
-        f"Left out, for they cannot be read: red/cut.jpg ({reasons[0]}), red/empty.jpg ({reasons[1]})."
+        "Read as: 1 class folder.",
+        f"Left out, for they cannot be read: red/cut.jpg ({reasons[0]}), red/empty.jpg ({reasons[1]}).",
     ]
     assert "\nleft out: 2 unreadable, 1 without a label, 1 other files\n" in evaluation.render(got)
 

@@ -113,6 +113,8 @@ def evaluate(
     model = classifier.load_run(folder)
     listed = listing.load(samples.resolve(data, progress), **reading, fewest_classes=1)
     _refuse_unknown(listed.class_names, model.class_names)
+    if listed.layout:
+        progress.remark(f"Read as: {listed.layout}.")
     with Store(progress) as store:
         audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
     _tell_unreadable(audited.quarantine, data, len(listed), progress)
