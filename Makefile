@@ -26,11 +26,12 @@ test: $(READY) ## lint, types and the tests, without the slow ones
 test-all: $(READY) ## the slow tests too
 	$(BIN)/pytest -m "slow or not slow"
 
-bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; an hour and a half on two cores
+bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on two cores
 	$(BIN)/python benchmarks/commands.py $(DATA)
 	$(BIN)/python benchmarks/extraction.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA) --epochs 2
 	$(BIN)/python benchmarks/forecasts.py $(DATA)
+	$(BIN)/python benchmarks/decisions.py $(DATA)
 	$(BIN)/python benchmarks/finetuning.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA)
 	$(BIN)/python benchmarks/page.py

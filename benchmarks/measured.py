@@ -13,6 +13,7 @@ from typing import Any
 
 from headstart import versions
 from headstart.pixels import core_count
+from headstart.wheels import cache_dir
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -49,8 +50,6 @@ def processor() -> str:
 
 def link_weights(cache: Path) -> None:
     """Begin an empty cache that has the user's weights and samples, so that nothing is pulled."""
-    from headstart.wheels import cache_dir
-
     cache.mkdir(parents=True, exist_ok=True)
     for name in ("weights", "samples"):
         (cache_dir() / name).mkdir(parents=True, exist_ok=True)
