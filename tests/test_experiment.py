@@ -802,3 +802,29 @@ def test_a_photo_that_changes_while_a_run_works_ends_it_and_another_run_goes_wel
         experiment.compare(settings, Meddler(stage, meddle), store_path=tmp_path / "store")
     assert caught.value.problem == f"{changed[0]} was changed since it was checked."
     assert experiment.compare(settings).dataset.n_images == 49
+
+
+def test_altered_versions_are_found_by_the_features_of_a_run(tmp_path: Path) -> None:
+    """Six versions of each of a few photos: the split cannot know, the results tell it."""
+    random = np.random.default_rng(0)
+    for name in ("rough", "smooth"):
+        (tmp_path / "made" / name).mkdir(parents=True)
+        for _ in range(8):
+            blotches = random.random((8 if name == "smooth" else 24,) * 2 + (3,)) * 255
+            photo = Image.fromarray(blotches.astype(np.uint8)).resize((320, 320), Image.Resampling.BICUBIC)
+            for _ in range(6):
+                turned = photo.rotate(float(random.uniform(-12, 12)), Image.Resampling.BICUBIC)
+                left, top = random.integers(30, 50, 2).tolist()
+                file = tmp_path / "made" / name / f"{random.integers(10**9)}.jpg"
+                turned.crop((left, top, left + 240, top + 240)).save(file, quality=90)
+    results = headstart.compare(
+        tmp_path / "made",
+        backbones=("mobilenet_v2",),
+        techniques=("features",),
+        out=str(tmp_path / "run"),
+        report=False,
+    )
+    found = [one for one in results.findings if one.kind == "variant"]
+    assert [one.detail.partition(" seem to be")[0].split(" photos of ")[1] for one in found] == [
+        "'rough', 'smooth'"
+    ]

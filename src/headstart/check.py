@@ -28,9 +28,6 @@ FIXES = {"list": "findings.csv", "quarantine": "kept.csv", "group": "groups.csv"
 SHOWN = 5
 """Findings of a kind that are printed at most."""
 
-JUDGES = ("mobilenet_v2", "efficientnet_lite0")
-"""Backbones whose features tell lookalikes: those that `duplicates.MIN_COSINE` was measured with."""
-
 Row = tuple[object, ...]
 Table = tuple[Sequence[str], Sequence[Row]]
 """Header and rows."""
@@ -106,7 +103,7 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
 def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield backbones with the features of all photos, (N, D), that need not be computed."""
     files = [found.dataset.file(index) for index in range(len(found.dataset))]
-    for name in JUDGES:
+    for name in duplicates.JUDGES:
         for key, graph in engine.kept(backbones.find(name)):
             for fit in FITS:
                 extractor = Extractor(graph, key, fit, store)

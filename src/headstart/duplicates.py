@@ -31,6 +31,9 @@ MIN_SIMILARITY = 0.85
 MIN_TURNED = 0.92
 """The same of mirrored and turned ones: there are seven ways to be alike by chance."""
 
+JUDGES = ("mobilenet_v2", "efficientnet_lite0")
+"""Backbones whose features may tell two photos of one thing: those that the bounds were measured with."""
+
 MIN_COSINE = 0.88
 """Of the features of near-duplicates, by mobilenet_v2 and efficientnet_lite0. Of 2,500 photos of animals and
 3,781 of garments all 43 such pairs, three of which `find` does not see, show one photo or one garment; from

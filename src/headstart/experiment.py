@@ -18,7 +18,9 @@ from headstart import (
     cache,
     card,
     classifier,
+    duplicates,
     engine,
+    findings,
     illustration,
     listing,
     metrics,
@@ -30,6 +32,7 @@ from headstart import (
     snapshot,
     splits,
     tracking,
+    variants,
     versions,
     weights,
 )
@@ -53,7 +56,7 @@ from headstart.comparison import (
 from headstart.dataset import Dataset
 from headstart.decision import decide
 from headstart.errors import DataError, EngineMismatch, RunError
-from headstart.findings import IMBALANCE
+from headstart.findings import IMBALANCE, KINDS, Finding
 from headstart.illustration import Material
 from headstart.plan import Plan
 from headstart.progress import Progress
@@ -224,6 +227,7 @@ def train_and_judge(
     keep_model(run, trained[chosen.name].folder, test, answered[chosen.name])
     best = next(trial for trial in plan.trials if trial.row.name == chosen.backbone)
     curve = best.heads.learning_curve()
+    photos = with_versions(photos, best, progress)
     judgement = judge(
         [one.validation for one in trained.values()],
         learnt_from.labels,
@@ -287,6 +291,34 @@ def timed(trained: Sequence[Trained]) -> list[Trained]:
         dataclasses.replace(one, candidate=dataclasses.replace(one.candidate, latency_ms=latency_ms))
         for one, latency_ms in zip(trained, latencies_ms, strict=True)
     ]
+
+
+def with_versions(photos: Photos, best: Trial, progress: Progress) -> Photos:
+    """Return the photos with a finding where classes seem to be altered versions of fewer pictures.
+
+    That shows in features alone, so it comes after the split, which must not depend on what was computed.
+    """
+    if best.row.name not in duplicates.JUDGES:
+        return photos
+    test = photos.parts["test"]
+    whole = splits.joined(best.photos, test)
+    different = np.unique(whole.digests, return_index=True)[1]
+    vectors = np.concatenate([best.heads.features, best.features_of(test)])[different]
+    labels = whole.labels[different]
+    found = variants.find(vectors, labels, whole.groups[different])
+    if found is None:
+        return photos
+    paths = [whole.paths[index] for index in different]
+    new = summarised(findings.variants(paths, labels, photos.class_names, found, best.row.name))
+    progress.remark(f"{new.detail} {new.advice}")
+    kinds = list(KINDS)
+    both = sorted((*photos.findings, new), key=lambda one: kinds.index(one.kind))
+    return dataclasses.replace(photos, findings=tuple(both))
+
+
+def summarised(finding: Finding) -> FindingSummary:
+    """Return a finding as the results tell it."""
+    return FindingSummary(finding.kind, finding.detail, finding.advice, finding.paths)
 
 
 def judge_baseline(
@@ -371,8 +403,8 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         ("path", "reason"),
         [(one.path, one.reason) for one in audited.quarantine],
     )
-    findings = tuple(FindingSummary(one.kind, one.detail, one.advice, one.paths) for one in audited.findings)
-    for line in remarks(findings):
+    told = tuple(map(summarised, audited.findings))
+    for line in remarks(told):
         progress.remark(line)
     usable = audited.dataset
     n_folds = folds_of(settings, usable)
@@ -398,7 +430,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
     )
     leaks = splits.leaking(audited, split)[split.indices("test")]
     turns = splits.turns(parts["train"], parts["validation"], n_folds=n_folds, seed=settings.seed)
-    return Photos(usable.root, parts, turns, usable.class_names, summary, findings, leaks)
+    return Photos(usable.root, parts, turns, usable.class_names, summary, told, leaks)
 
 
 def folds_of(settings: Settings, usable: Dataset) -> int:
@@ -409,11 +441,11 @@ def folds_of(settings: Settings, usable: Dataset) -> int:
     return splits.N_FOLDS if is_small else 0
 
 
-def remarks(findings: Sequence[FindingSummary]) -> list[str]:
+def remarks(told: Sequence[FindingSummary]) -> list[str]:
     """Return a line for each finding, at most 3 of a kind, and how many more there are."""
     lines = []
-    for kind in dict.fromkeys(one.kind for one in findings):
-        same = [one for one in findings if one.kind == kind]
+    for kind in dict.fromkeys(one.kind for one in told):
+        same = [one for one in told if one.kind == kind]
         lines += [f"{one.detail} {one.advice}" for one in same[:3]]
         if len(same) > 3:
             lines.append(f"… and {len(same) - 3:,} more of this kind ({kind}): see results.json.")

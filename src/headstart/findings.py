@@ -41,7 +41,7 @@ KINDS = {
 }
 """What a finding can be, gravest first, and the words for it."""
 
-COPY_KINDS = ("crowd", "lookalike")
+COPY_KINDS = ("variant", "crowd")
 """Kinds of copies that may stand on two sides of a split that Headstart made."""
 
 IMBALANCE = 3.0

@@ -264,7 +264,7 @@ def _shifted(evidence: Evidence) -> str:
 
 def _reason(found: Shift, evidence: Evidence) -> str:
     """Return what may have taken test away from validation, the likeliest first."""
-    copied = [one for one in evidence.findings if one.kind in COPY_KINDS]
+    copied = [one for one in evidence.findings if _flatters_validation(one)]
     if found.difference > 0:
         return "The test photos are easier than those it was chosen by: see whether they were picked."
     if copied:
@@ -282,6 +282,12 @@ def _reason(found: Shift, evidence: Evidence) -> str:
         "Both were drawn from the same photos, so either this is rare bad luck, which another --seed would "
         "show, or photos that belong together were divided: --group-by keeps them together."
     )
+
+
+def _flatters_validation(finding: FindingSummary) -> bool:
+    """Say whether it is of copies that may stand both in train and in validation."""
+    is_leak = finding.kind == "leak" and "validation" in finding.detail and "train" in finding.detail
+    return finding.kind in COPY_KINDS or is_leak
 
 
 def _chance(p_value: float) -> str:
