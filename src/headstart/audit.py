@@ -139,6 +139,7 @@ def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bo
     found = [
         *findings.unreadable([item for item in quarantine if item.path not in refused], again),
         *omissions.find(dataset, refused),
+        *findings.labels(dataset),
         *findings.copies(readable, exact),
         *findings.divided_keys(readable),
         *findings.empty_classes(dataset),

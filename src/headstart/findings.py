@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import labels as labelling
 from headstart.dataset import Dataset, SetAside
 from headstart.duplicates import Alike
 from headstart.families import Families
@@ -24,6 +25,7 @@ KINDS = {
     "unreadable": "Unreadable",
     "conflict": "One photo in two classes",
     "leak": "One photo or group in two parts",
+    "labels": "Labels that may be no classes",
     "shortcut": "Classes told without looking at what is on the photos",
     "duplicate": "Copies",
     "near_duplicate": "Near-duplicates",
@@ -91,6 +93,14 @@ def unreadable(quarantine: Sequence[SetAside], again: Collection[str]) -> Iterat
         detail = f"{item.path} cannot be read and is left out. {item.reason}"
         advice = "The next run tries it again." if item.path in again else "Replace or remove it."
         yield Finding("unreadable", (item.path,), detail, advice)
+
+
+def labels(dataset: Dataset) -> Iterator[Finding]:
+    """Say which labels look like several at once, like a measurement, or like another label."""
+    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
+    for doubt in labelling.doubts(dataset.class_names, counts):
+        advice = f"{doubt.advice} If they are meant as they are, nothing need be done."
+        yield Finding("labels", (), doubt.detail, advice)
 
 
 def copies(dataset: Dataset, exact: Groups) -> Iterator[Finding]:

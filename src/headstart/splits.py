@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import labels as labelling
 from headstart import records
 from headstart.audit import Audit
+from headstart.dataset import Dataset
 from headstart.errors import RunError, SettingsError, SmallClass
 from headstart.groups import free_groups, missing_parts
 
@@ -288,7 +290,22 @@ def _refuse_small_classes(audit: Audit, pools: Sequence[Sequence[object]]) -> No
     if small:
         noun = "groups of photos" if dataset.group_keys else "different readable photos"
         parts = [part for part in PARTS if part == "train" or part in missing]
-        raise _small_class(small, noun if missing else "readable photos", parts)
+        raise _no_classes(dataset, len(small)) or _small_class(
+            small, noun if missing else "readable photos", parts
+        )
+
+
+def _no_classes(dataset: Dataset, n_small: int) -> SmallClass | None:
+    """Return the error where labels look like no classes: then more photos of each are no help."""
+    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
+    doubt = next(labelling.doubts(dataset.class_names, counts), None)
+    if doubt is None:
+        return None
+    have = "has" if n_small == 1 else "have"
+    return SmallClass(
+        f"{doubt.detail} Of these classes {n_small:,} {have} too few photos to divide.",
+        f"{doubt.advice} If they are meant as they are, add photos, or leave classes out with --exclude.",
+    )
 
 
 def _small_class(small: dict[str, int], noun: str, parts: Sequence[str]) -> SmallClass:

@@ -20,7 +20,7 @@ SHOWN = 10
 MANY = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One photo of a table: the line, and what it says; `part` is None where it names none."""
 
@@ -159,14 +159,14 @@ def _bad_names(rows: Sequence[Row], found: dict[str, Match], shelves: Shelves) -
     lines: dict[str, int] = {}
     for row in rows:
         lines.setdefault(row.name, row.line)
-    elsewhere = [name for name in found if is_elsewhere(name)]
+    elsewhere = {name: None for name in found if is_elsewhere(name)}
     if elsewhere:
         yield Bad(
-            f"names files by a web address or a drive of Windows: {_with_lines(elsewhere, lines)}",
+            f"names files by a web address or a drive of Windows: {_with_lines(list(elsewhere), lines)}",
             "Write their paths from the folder of the table, or their names alone and where they are: "
             "--images FOLDER",
         )
-    missing = [name for name, match in found.items() if not match.paths and name not in set(elsewhere)]
+    missing = [name for name, match in found.items() if not match.paths and name not in elsewhere]
     if missing:
         yield _missing(missing, lines, len(found), shelves)
     twins = [
@@ -194,14 +194,17 @@ def _missing(missing: Sequence[str], lines: dict[str, int], n_names: int, shelve
 
 def _bad_repeats(rows: Sequence[Row], found: dict[str, Match]) -> Iterator[Bad]:
     """Tell of photos that have several lines which do not say the same."""
-    said: defaultdict[str, dict[tuple[str | None, ...], int]] = defaultdict(dict)
+    firsts: dict[str, Row] = {}
+    others: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.name and len(found[row.name].paths) == 1:
-            said[found[row.name].paths[0]].setdefault((row.label, row.part, row.key), row.line)
+            path = found[row.name].paths[0]
+            first = firsts.setdefault(path, row)
+            if (row.label, row.part, row.key) != (first.label, first.part, first.key):
+                others[path].append(row)
     repeated = [
-        f"{path} in " + " and ".join(f"line {line} as {_said(what)}" for what, line in ways.items())
-        for path, ways in said.items()
-        if len(ways) > 1
+        f"{path} in {_some([f'line {row.line} as {_said(row)}' for row in (firsts[path], *more)])}"
+        for path, more in others.items()
     ]
     if repeated:
         yield Bad(
@@ -210,8 +213,8 @@ def _bad_repeats(rows: Sequence[Row], found: dict[str, Match]) -> Iterator[Bad]:
         )
 
 
-def _said(what: Sequence[str | None]) -> str:
-    return " in ".join(f"'{value}'" for value in what if value)
+def _said(row: Row) -> str:
+    return " in ".join(f"'{value}'" for value in (row.label, row.part, row.key) if value)
 
 
 def _unusable(source: Path, bad: Sequence[Bad]) -> DataError:
