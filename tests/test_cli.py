@@ -241,6 +241,25 @@ def test_photos_that_may_be_read_in_two_ways(photos: Path, tmp_path: Path) -> No
 # What a user can mend
 
 
+def test_checking_a_table_whose_columns_are_named(photos: Path, tmp_path: Path) -> None:
+    rows = [
+        f"{file.stem},{file.parent.name},{number % 2}" for number, file in enumerate(photos.glob("*/*.jpg"))
+    ]
+    table = tmp_path / "tables" / "t.csv"
+    table.parent.mkdir()
+    table.write_text("\n".join(["id,class,target", *rows]))
+    assert refusal("check", table, "--images", photos, "--label-column", "clas") == (
+        f"'{table}' has no column 'clas'.\nDid you mean 'class'?\n"
+    )
+    done = run(
+        *("check", table, "--images", photos, "--label-column", "class", "--split-column", "none"),
+        *("--path-column", "id", "--fix", "quarantine", "--out", tmp_path / "fixed", "--quiet"),
+    )
+    assert (done.exit_code, "40 photos of 2 classes" in done.stdout) == (0, True)
+    again = run("check", tmp_path / "fixed" / "kept.csv", "--quiet")
+    assert (again.exit_code, "40 photos of 2 classes" in again.stdout) == (0, True)
+
+
 @pytest.fixture
 def here(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that `photos` stands in, as the working folder."""
@@ -524,6 +543,14 @@ def test_evaluate_prints_scores_and_json(finished: Finished) -> None:
     assert f"accuracy {as_json['accuracy']:.1%} (95% interval " in done.stdout
     only = run("evaluate", finished.folder, finished.photos, "--exclude", "blue,red", "--json", "--quiet")
     assert json.loads(only.stdout)["n_images"] == 16
+
+
+def test_evaluate_reads_a_table(finished: Finished, tmp_path: Path) -> None:
+    rows = [f"{file},{file.parent.name},note" for file in sorted(finished.photos.glob("*/*_0*.jpg"))[::4]]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["what,which,label", *rows]))
+    command = ("evaluate", finished.folder, table, "--label-column", "which", "--json")
+    assert json.loads(run(*command).stdout)["n_images"] == len(rows)
 
 
 # backbones and weights

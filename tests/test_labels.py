@@ -109,11 +109,8 @@ def test_labels_that_differ_in_spelling_alone() -> None:
     ]
 
 
-def test_what_looks_like_a_measurement_is_said_before_classes_are_too_small(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    root = tmp_path_factory.mktemp("ages")
-    touch(root, *(f"{number}.jpg" for number in range(80)))
+def test_what_looks_like_a_measurement_is_said_before_classes_are_too_small(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{number}.jpg" for number in range(80)))
     rows = "".join(f"{number}.jpg,{20 + number // 2}\n" for number in range(79))
     (tmp_path / "t.csv").write_text(f"image,age\n{rows}79.jpg,90\n")
     listed = listing.load(tmp_path / "t.csv")
@@ -122,5 +119,6 @@ def test_what_looks_like_a_measurement_is_said_before_classes_are_too_small(
         "The labels are 41 different numbers from 20 to 90, which looks like a measurement, not like "
         "classes. Of these classes 41 have too few photos to divide.\n"
         "Headstart gives one class to a photo and estimates no numbers: write ranges as labels, such as "
-        "low, middle and high. If they are meant as they are, add photos, or leave classes out with --exclude."
+        "low, middle and high. If they are meant as they are, add photos, or leave classes out with "
+        "--exclude."
     )
