@@ -102,6 +102,20 @@ def test_numbers_of_classes(names: list[str], counts: list[int]) -> None:
     assert list(labels.doubts(names, counts)) == []
 
 
+def test_labels_that_are_names() -> None:
+    names = [f"dog number {word}" for word in ("one", "two", "three", "four", "five", "six")]
+    (doubt,) = labels.doubts(names, [1, 1, 2, 1, 1, 1])
+    assert doubt.detail == (
+        "The 7 photos have 6 different labels, hardly any of them twice: these look like names or "
+        "descriptions, not like classes."
+    )
+    assert doubt.advice == (
+        "Headstart gives one class to a photo and learns it from several: take a label that photos share. "
+        "Of a table, --label-column says where."
+    )
+    assert list(labels.doubts(names, [2] * 6)) == []
+
+
 def test_labels_that_differ_in_spelling_alone() -> None:
     assert details(["Cat", "cat", "dog", "t-shirt", "T shirt", "A", "a", "1-2", "12"]) == [
         "Labels that differ in capitals, blanks or dashes alone are different classes: "

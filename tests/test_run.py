@@ -53,7 +53,8 @@ def test_the_run_folder_is_named_after_the_data(
 
 def test_paths_become_absolute_and_samples_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    resolved = run.resolve(Settings(data="photos", weights_dir="weights"))
+    resolved = run.resolve(Settings(data="photos", weights_dir="weights", images="images"))
+    assert resolved.images == str(tmp_path / "images")
     assert (resolved.data, resolved.weights_dir) == (str(tmp_path / "photos"), str(tmp_path / "weights"))
     assert run.resolve(resolved) == resolved
     assert run.resolve(Settings(data="sample:textile")).data == "sample:textile"

@@ -294,11 +294,12 @@ def check_photos(
 ) -> None:
     """Look for what is amiss with the photos in DATA, which is that of `headstart compare`.
 
-    That is: unreadable photos, labels that are no classes, wrong types, copies and near-duplicates, one photo in two classes or in two
-    parts, shortcuts (classes that can be told by image size, file type or border alone), classes too small,
-    empty or unequal, and odd sizes. After a run with mobilenet_v2 or efficientnet_lite0 on these photos also
-    what is perhaps one photo mirrored or cropped, or one thing taken twice. No photo is changed, moved or
-    deleted. The exit status is 0 whatever is found, unless --strict is given.
+    That is: unreadable photos, labels that are no classes, wrong types, copies and near-duplicates, one
+    photo in two classes or in two parts, shortcuts (classes that can be told by image size, file type or
+    border alone), classes too small, empty or unequal, and odd sizes. After a run with mobilenet_v2 or
+    efficientnet_lite0 on these photos also what is perhaps one photo mirrored or cropped, or one thing
+    taken twice. No photo is changed, moved or deleted. The exit status is 0 whatever is found, unless
+    --strict is given.
     """
     if fix and out is None:
         raise click.UsageError("--fix writes a file: say where with --out FOLDER.")

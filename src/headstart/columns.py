@@ -150,11 +150,25 @@ def choose(source: Path, sheet: Sheet, wish: Wish, shelves: Shelves) -> Columns:
     return _Choice(source, sheet, wish, shelves).made()
 
 
-def is_row(sheet: Sheet, columns: Columns, wish: Wish, shelves: Shelves) -> bool:
-    """Tell whether what was taken for the header names a photo itself, as in `0a1b,cat` above `0a1c,dog`."""
+def is_row(source: Path, sheet: Sheet, columns: Columns, wish: Wish, shelves: Shelves) -> bool:
+    """Tell whether what was taken for the header names a photo itself, as in `0a1b,cat` above `0a1c,cat`.
+
+    Raises:
+        DataError: It may, but none of its labels is one of another row.
+    """
     name = sheet.header[columns.path]
     is_known = wish.path is not None or plain(name) in PATH_NAMES
-    return sheet.has_header and not is_known and bool(shelves.find([name])[name].paths)
+    if not sheet.has_header or is_known or not shelves.find([name])[name].paths:
+        return False
+    labels = [sheet.header[index] for index in columns.labels]
+    if all(label in sheet.column(index) for label, index in zip(labels, columns.labels, strict=True)):
+        return True
+    raise DataError(
+        f"The first line of '{source}' may be a header or a row: '{name}' is a file here, and no other line "
+        f"has the label {_some(labels)}.",
+        "Write a header above it, such as path,label; or if it is one, name the column: "
+        f"--path-column {shlex.quote(name)}",
+    )
 
 
 class _Choice:

@@ -14,6 +14,12 @@ MANY_NUMBERS = 20
 MANY_DECIMALS = 10
 """The same where some are not whole."""
 
+FEW = 5
+"""So many labels may have a photo each in a small trial."""
+
+PHOTOS_TO_A_NAME = 1.5
+"""Photos to a label below which labels are names."""
+
 PHOTOS_TO_A_CLASS = 10
 """Photos that each number must have for 0, 1, 2 ... to be told as numbers of classes, however many."""
 
@@ -45,29 +51,53 @@ def doubts(names: Sequence[str], counts: Sequence[int]) -> Iterator[Doubt]:
         >>> [doubt.detail for doubt in doubts(["scab", "rust", "scab|rust"], [9, 9, 2])]
         ["1 of the 3 labels looks like several at once: 'scab|rust'."]
     """
-    if _is_scale(names, counts):
-        values = sorted(names, key=_value)
-        yield Doubt(
-            f"The labels are {len(names):,} different numbers from {values[0]} to {values[-1]}, which looks "
-            "like a measurement, not like classes.",
-            "Headstart gives one class to a photo and estimates no numbers: write ranges as labels, such as "
-            "low, middle and high.",
-        )
-    else:
-        joined = several(names)
-        if joined:
-            verb = "looks" if len(joined) == 1 else "look"
-            yield Doubt(
-                f"{len(joined):,} of the {len(names):,} labels {verb} like several at once: {_some(joined)}.",
-                "Headstart gives one class to a photo and takes each combination for a class of its own: "
-                "leave those photos out, or give each the one label that matters.",
-            )
+    kind = _names(names, counts) or _scale(names, counts) or _several(names)
+    yield from filter(None, (kind, _spellings(names)))
+
+
+def _names(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+    if len(names) <= FEW or sum(counts) >= PHOTOS_TO_A_NAME * len(names) or _are_numbers(names):
+        return None
+    return Doubt(
+        f"The {sum(counts):,} photos have {len(names):,} different labels, hardly any of them twice: these "
+        "look like names or descriptions, not like classes.",
+        "Headstart gives one class to a photo and learns it from several: take a label that photos share. "
+        "Of a table, --label-column says where.",
+    )
+
+
+def _scale(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+    if not _is_scale(names, counts):
+        return None
+    values = sorted(names, key=_value)
+    return Doubt(
+        f"The labels are {len(names):,} different numbers from {values[0]} to {values[-1]}, which looks "
+        "like a measurement, not like classes.",
+        "Headstart gives one class to a photo and estimates no numbers: write ranges as labels, such as "
+        "low, middle and high.",
+    )
+
+
+def _several(names: Sequence[str]) -> Doubt | None:
+    joined = several(names)
+    if not joined:
+        return None
+    verb = "looks" if len(joined) == 1 else "look"
+    return Doubt(
+        f"{len(joined):,} of the {len(names):,} labels {verb} like several at once: {_some(joined)}.",
+        "Headstart gives one class to a photo and takes each combination for a class of its own: "
+        "leave those photos out, or give each the one label that matters.",
+    )
+
+
+def _spellings(names: Sequence[str]) -> Doubt | None:
     alike = _alike(names)
-    if alike:
-        yield Doubt(
-            f"Labels that differ in capitals, blanks or dashes alone are different classes: {_some(alike)}.",
-            "Write them alike if they mean the same.",
-        )
+    if not alike:
+        return None
+    return Doubt(
+        f"Labels that differ in capitals, blanks or dashes alone are different classes: {_some(alike)}.",
+        "Write them alike if they mean the same.",
+    )
 
 
 def several(names: Sequence[str]) -> list[str]:
@@ -95,7 +125,7 @@ def _pieces(name: str, mark: str) -> list[str]:
 
 def _wander(names: Sequence[str], parted: dict[str, list[str]], *, all_but: bool) -> bool:
     """Tell whether some pieces, or at least half of them, stand at different places in different labels."""
-    if all(map(_NUMBER.fullmatch, names)):
+    if _are_numbers(names):
         return False
     places: defaultdict[str, set[int]] = defaultdict(set)
     for name in names:
@@ -109,15 +139,19 @@ def _wander(names: Sequence[str], parted: dict[str, list[str]], *, all_but: bool
 
 
 def _is_scale(names: Sequence[str], counts: Sequence[int]) -> bool:
-    if not all(map(_NUMBER.fullmatch, names)) or any(map(_PADDED.fullmatch, names)):
+    if not _are_numbers(names) or any(map(_PADDED.fullmatch, names)):
         return False
     values = sorted(map(_value, names))
-    if len(values) > 5 and sum(counts) < 3 * len(values):
+    if len(values) > FEW and sum(counts) < 3 * len(values):
         return True
     if not all(value.is_integer() for value in values):
         return len(values) > MANY_DECIMALS
     counts_classes = values in (list(range(len(values))), list(range(1, len(values) + 1)))
     return len(values) > MANY_NUMBERS and not (counts_classes and min(counts) >= PHOTOS_TO_A_CLASS)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(map(_NUMBER.fullmatch, names))
 
 
 def _value(name: str) -> float:

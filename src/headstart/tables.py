@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ def from_table(
     listing = Listing(Path(root))
     listing.photos = [(path, row.label, row.part or "") for path, row in photos.items()]
     listing.keys = {path: row.key for path, row in photos.items() if row.key is not None}
-    listing.layout = _told(source, sheet, columns, found, len(rows) - len(photos))
+    listing.layout = _told(source, sheet, columns, found, listing, len(rows) - len(photos))
     return assemble(source, listing, names, exclude, fewest_classes)
 
 
@@ -85,7 +85,7 @@ def _bases(root: str, images: Path | None) -> tuple[str, ...]:
 def _laid_out(source: Path, wish: Wish, shelves: Shelves) -> tuple[Sheet, Columns]:
     sheet = with_header(sheets.read(source), wish)
     columns = choose(source, sheet, wish, shelves)
-    if is_row(sheet, columns, wish, shelves):
+    if is_row(source, sheet, columns, wish, shelves):
         sheet = sheet.without_header()
         columns = choose(source, sheet, wish, shelves)
     _refuse_doubtful_text(source, sheet, columns, shelves)
@@ -253,7 +253,14 @@ def _some(items: Sequence[str]) -> str:
 # How it was read
 
 
-def _told(source: Path, sheet: Sheet, columns: Columns, found: dict[str, Match], n_repeats: int) -> str:
+def _told(
+    source: Path,
+    sheet: Sheet,
+    columns: Columns,
+    found: dict[str, Match],
+    listing: Listing,
+    n_repeats: int,
+) -> str:
     """Return how a table was read."""
     parts = [f"{source.name}{_unusual(sheet)}, path from {_names(sheet, [columns.path])}"]
     if len(columns.labels) > 1:
@@ -261,7 +268,11 @@ def _told(source: Path, sheet: Sheet, columns: Columns, found: dict[str, Match],
     else:
         parts.append(f"label from {_names(sheet, columns.labels)}")
     if columns.splits:
-        parts.append(f"part from {_names(sheet, columns.splits)}")
+        counts = Counter(part for _, _, part in listing.photos)
+        shown = ", ".join(
+            f"{counts[name]:,} {name}" for name in ("train", "validation", "test") if counts[name]
+        )
+        parts.append(f"part from {_names(sheet, columns.splits)} ({shown})")
     if columns.group is not None:
         parts.append(f"groups from {_names(sheet, [columns.group])}")
     told = [", ".join(parts), *_where(found)]
