@@ -94,6 +94,13 @@ def test_a_broken_link_is_no_file(tmp_path: Path) -> None:
     assert paths(shelves(tmp_path).find(["1.jpg", "3.jpg"])) == {"1.jpg": (), "3.jpg": ("3.jpg",)}
 
 
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    touch(tmp_path, "1.jpg")
+    names = ["a\0b/c", "a\0b", "x" * 5000 + "/y", "loop", "loop/1.jpg", "1.jpg/1.jpg", "..", "/", "\\"]
+    assert set(paths(shelves(tmp_path).find([*names, "1"])).values()) == {(), ("1.jpg",)}
+
+
 def test_a_file_under_another_extension(tmp_path: Path) -> None:
     shelf = shelves(touch(tmp_path, "sub/a.jpg", "b.txt"))
     assert shelf.other_extension("sub/a.png") == "sub/a.jpg"

@@ -180,8 +180,8 @@ class _Choice:
         self.columns = [sheet.column(index) for index in range(len(sheet.header))]
 
     def made(self) -> Columns:
-        label = self._named(self.wish.label)
-        path = self._path(label)
+        label = None if self.wish.label is None else self._named(self.wish.label)
+        path = self._path(label) if self.wish.path is None else self._named(self.wish.path)
         splits, parts = self._splits({path, label})
         group = self._group()
         labels = (label,) if label is not None else self._labels({path, *splits}, group)
@@ -199,10 +199,8 @@ class _Choice:
             ),
         )
 
-    def _named(self, name: str | None) -> int | None:
+    def _named(self, name: str) -> int:
         """Return the column that the user names."""
-        if name is None:
-            return None
         header = self.sheet.header
         for names, wanted in ((header, name), (self.names, plain(name))):
             found = [index for index, one in enumerate(names) if one == wanted]
@@ -226,9 +224,6 @@ class _Choice:
 
     def _path(self, label: int | None) -> int:
         """Return the column of paths: of those that name files here, the one that does so best."""
-        named = self._named(self.wish.path)
-        if named is not None:
-            return named
         free = [index for index, name in enumerate(self.names) if index != label and name not in LABEL_NAMES]
         usual = [index for index in free if self.names[index] in PATH_NAMES]
         ranks = {index: self._rank(index, self.shelves.find_here) for index in usual}
@@ -278,7 +273,6 @@ class _Choice:
             if wanted.casefold() == NO_COLUMN and NO_COLUMN not in self.names:
                 return none
             index = self._named(wanted)
-            assert index is not None
             parts = self._flags([index]) if self._is_flag(index) else self._words(index)
             self._refuse_no_part(index, parts)
             return (index,), parts

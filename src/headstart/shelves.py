@@ -186,9 +186,9 @@ class Shelves:
             folders: list[str] = []
             files: list[str] = []
             for entry in _entries(folder):
-                if entry.is_file():
+                if _is(entry.is_file):
                     files.append(entry.name)
-                elif not entry.name.startswith((".", "__MACOSX")) and entry.is_dir():
+                elif not entry.name.startswith((".", "__MACOSX")) and _is(entry.is_dir):
                     folders.append(entry.name)
             self._listed[folder] = sorted(folders), files
         return self._listed[folder]
@@ -216,8 +216,15 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             yield from entries
-    except OSError:  # no such folder, or none that may be read: then no name fits
+    except (OSError, ValueError):  # no such folder, none that may be read, or no name of one: nothing fits
         return
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link that leads to itself, say
+        return False
 
 
 def is_elsewhere(name: str) -> bool:
