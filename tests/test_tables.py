@@ -401,6 +401,8 @@ def test_files_in_several_folders_inside(table: Write) -> None:
     listed = listing.load(source)
     assert listed.paths == ("part_1/images/1.jpg", "part_2/images/2.jpg")
     assert "; 2 photos found in part_1/images and part_2/images; " in listed.layout
+    source = table("id,dx\n1,x\n2,y\n3,x\n4,y", "part_3/3.jpg", "part_4/4.jpg")
+    assert "; 4 photos found in 4 folders, such as part_1/images; " in listing.load(source).layout
 
 
 def test_a_name_that_is_near_in_one_folder_and_elsewhere_too(table: Write) -> None:

@@ -300,7 +300,8 @@ def _where(found: dict[str, Match]) -> Iterator[str]:
     inside = [match.paths[0] for match in found.values() if match.is_inside]
     if inside:
         folders = sorted({path.rpartition("/")[0] for path in inside})
-        yield f"{len(inside):,} photo{'s' * (len(inside) > 1)} found in {_some(folders)}"
+        where = _some(folders) if len(folders) < 4 else f"{len(folders):,} folders, such as {folders[0]}"
+        yield f"{len(inside):,} photo{'s' * (len(inside) > 1)} found in {where}"
     loose = [(name, match) for name, match in found.items() if not match.is_exact]
     if loose:
         name, path = loose[0][0], loose[0][1].paths[0].rpartition("/")[2]
