@@ -53,7 +53,7 @@ def from_table(
         DataError: It is no text, its columns cannot be told, or it has rows that cannot be used: all of
             them are named, kind by kind.
         NoSuchData: There is no folder `images`.
-        TooFewClasses: A single class.
+        TooFewClasses: Fewer than `fewest_classes`.
     """
     wish = wish or Wish()
     root = os.path.dirname(os.path.abspath(source))
