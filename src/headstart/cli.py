@@ -36,7 +36,7 @@ VALUES = {
 """What stands for an option's value in the help; a choice shows its choices."""
 
 HEADINGS = {
-    "What is tried": ("backbones", "techniques", "backbone", "technique"),
+    "What is tried": ("backbones", "techniques", "backbone", "technique", "margin"),
     "Photos": (
         "image_size",
         "fit",
