@@ -1,15 +1,23 @@
 """Forecasts add up what was measured, and what was measured is kept by machine."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from test_suspects import clothing
 
-from headstart import forecast
+from headstart import forecast, learning_curve, probe, splits, suspects
 from headstart.forecast import Costs, Work
 from headstart.progress import Progress
 from headstart.store import Store
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int32]
 
 COSTS = Costs(
     prepare=9.0,
@@ -28,6 +36,7 @@ WORK = Work(
     n_kept=100,
     n_test_kept=50,
     feature_size=1280,
+    n_classes=10,
     n_checked=200,
     n_viewed=1000,
     views=2,
@@ -106,3 +115,50 @@ def test_memory_is_what_the_system_says() -> None:
     after = forecast.peak_memory_mb()
     assert after is not None
     assert after - before == pytest.approx(len(ballast) / 1e6, rel=0.5)
+
+
+def test_more_classes_and_turns_take_longer() -> None:
+    few, many = (forecast.fitting_s(replace(WORK, n_classes=one), *forecast.PROBE_S) for one in (5, 102))
+    # (1,200 + 3,000) photos of 1,280 features; 5^1.3 = 8.10 and 102^1.3 = 408.6.
+    assert few == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 8.10), rel=1e-3)
+    assert many == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 408.6), rel=1e-3)
+    judged = forecast.judging_stages(
+        COSTS, replace(WORK, n_classes=102), has_finetune=False, has_report=False
+    )
+    assert judged["learning curve"] > 3 * forecast.CURVE_S[0] * 4200 * 1280
+    folds = replace(WORK, n_turns=5)
+    ratio = forecast.features_stages(COSTS, folds)["probe"] / forecast.features_stages(COSTS, WORK)["probe"]
+    assert ratio == pytest.approx(3.4)
+
+
+def fitted_s(features: Floats, labels: Labels) -> float:
+    """Processor seconds for the probes of photos and for their learning curve."""
+    n, n_classes = features.shape[0], int(labels.max()) + 1
+    groups, weights = np.arange(n), np.ones(n, np.float32)
+    fold_of = splits.folds(labels, groups, seed=0)
+    turn = splits.Turn(np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0))
+    parts = [(features[rows], labels[rows]) for rows in (turn.train, turn.validation)]
+    names = tuple(map(str, range(n_classes)))
+    start = time.process_time()
+    head = probe.fit(*parts[0], *parts[1], weights[turn.train])
+    probe.refit(features, labels, weights, head.l2, start=head)
+    suspects.out_of_fold(features, labels, fold_of, weights, head.l2)
+    learning_curve.measure(features, labels, groups, weights, (turn,), class_names=names, l2=head.l2)
+    return time.process_time() - start
+
+
+@pytest.mark.slow
+def test_many_classes_take_as_much_longer_as_is_forecast(shared_data: Path) -> None:
+    (train, train_labels), (validation, validation_labels) = clothing(shared_data)
+    features, kinds = np.concatenate([train, validation]), np.concatenate([train_labels, validation_labels])
+    # Classes as many as are wanted: clusters of the photos, one label in ten at random.
+    labels = KMeans(102, n_init=1, random_state=0).fit_predict(features[:, :200]).astype(np.int32)
+    random = np.random.default_rng(0)
+    labels[::10] = random.integers(102, size=len(labels[::10]))
+    measured = fitted_s(features, labels) / min(fitted_s(features, kinds % 5) for _ in range(2))
+    few, many = (replace(WORK, n_photos=len(features), n_classes=one) for one in (5, 102))
+    expected = [
+        sum(forecast.fitting_s(work, *law) for law in (forecast.PROBE_S, forecast.CURVE_S))
+        for work in (few, many)
+    ]
+    assert measured == pytest.approx(expected[1] / expected[0], rel=0.3)

@@ -12,7 +12,7 @@ from headstart.progress import Progress
 from headstart.settings import Settings
 from headstart.trial import Trial
 
-WORK = Work(120, 100, 20, 30, 0, 0, 8, 0, 100, 1, 1, 1, 1, True)
+WORK = Work(120, 100, 20, 30, 0, 0, 8, 3, 0, 100, 1, 1, 1, 1, True)
 
 
 @dataclass

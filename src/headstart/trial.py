@@ -237,6 +237,7 @@ class Trial:
             n_kept=n_photos - n_new,
             n_test_kept=len(self.test.files) - self.extractor.n_missing(self.test.digests),
             feature_size=self.row.feature_size,
+            n_classes=len(self.class_names),
             n_checked=n_checked,
             n_viewed=len(np.unique(np.concatenate([turn.train for turn in self.turns]))),
             views=min(VIEWS, epochs),
