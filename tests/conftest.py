@@ -18,10 +18,10 @@ from headstart import formats
 from headstart.audit import Audit, audit
 from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
 from headstart.comparison import Baseline, Candidate, Measured, Recommendation, measured
+from headstart.curve import LearningCurve, MorePhotos, PowerLaw
+from headstart.curve import Prediction as LearningCurvePrediction
 from headstart.dataset import Dataset
 from headstart.errors import HeadstartError
-from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw
-from headstart.learning_curve import Prediction as LearningCurvePrediction
 from headstart.metrics import Evaluation
 from headstart.progress import Progress
 from headstart.significance import Comparison, Interval, Intervals

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
 from headstart import augmentation, backbones, engine
-from headstart.augmentation import Effect
+from headstart.comparison import Effect
 from headstart.engine import Engine
 
 SIZE_PX = 96
@@ -61,7 +61,7 @@ def test_mirror_is_applied_to_half_of_the_views(picture: np.ndarray) -> None:
 def test_harm_is_a_quarter_more_loss_and_a_tenth_of_a_nat(
     plain_loss: float, view_loss: float, is_harmless: bool
 ) -> None:
-    assert Effect("mirror", plain_loss, view_loss).is_harmless is is_harmless
+    assert augmentation.is_harmless(Effect("mirror", plain_loss, view_loss)) is is_harmless
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def harmless(compiled: Engine, pictures: list[np.ndarray], labels: list[int]) ->
     effects = augmentation.check(
         compiled, stacked, compiled(stacked), np.array(labels, np.int32), l2=0.01, seed=0
     )
-    return {one.operation: one.is_harmless for one in effects}
+    return {one.operation: augmentation.is_harmless(one) for one in effects}
 
 
 def upscaled(values: np.ndarray) -> np.ndarray:

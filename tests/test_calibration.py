@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from headstart import calibration, probe
 from headstart.calibration import Abstention, Calibration
-from headstart.metrics import log_loss
+from headstart.metrics import log_loss, softmax
 
 Floats = NDArray[np.float32]
 Arrays = tuple[Floats, NDArray[np.int64]]
@@ -30,7 +30,7 @@ def drawn(n: int, n_classes: int, separation: float, seed: int) -> Arrays:
     labels = random.integers(n_classes, size=n)
     logits = separation**0.5 * random.normal(size=(n, n_classes))
     logits[np.arange(n), labels] += separation
-    return probe.softmax(logits.astype(np.float32)), labels
+    return softmax(logits.astype(np.float32)), labels
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from conftest import CALIBRATION, CURVE, made_baseline, made_measured, made_reco
 
 from headstart import records
 from headstart.comparison import Candidate, DatasetSummary, Measured, Results, Training, rank
-from headstart.forecast import Forecast
+from headstart.cost import Forecast
 from headstart.metrics import Evaluation
 
 

@@ -13,9 +13,10 @@ import pytest
 from conftest import made_photos
 from openvino import opset13 as ops
 
-from headstart import backbones, engine, novelty, probe
+from headstart import backbones, engine, novelty
 from headstart.engine import Engine, KerasEngine, OpenVINOEngine
 from headstart.errors import DiskFull, EngineMismatch, MissingPackage
+from headstart.metrics import softmax
 from headstart.progress import Progress
 
 
@@ -98,7 +99,7 @@ def test_one_inference_gives_probabilities_and_novelty(
     for each in (whole, engine.load(tmp_path)):
         assert each.output_shape == (3,)
         probabilities, scores = map(np.stack, zip(*each.outputs(pictures), strict=True))
-        assert np.abs(probabilities - probe.softmax(features @ weights + bias)).max() < 1e-5
+        assert np.abs(probabilities - softmax(features @ weights + bias)).max() < 1e-5
         assert scores.shape == (40, 1)
         assert scores.dtype == np.float32
         assert np.abs(scores[:, 0] - expected).max() < 1e-5

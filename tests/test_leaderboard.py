@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from headstart import leaderboard
 from headstart.backbones import TABLE, find
 from headstart.comparison import Candidate, DatasetSummary, Results, Training
-from headstart.forecast import Forecast
+from headstart.cost import Forecast
 from headstart.metrics import Evaluation, PerClass
 from headstart.significance import Comparison, Interval
 

@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 from test_suspects import clothing
 
 from headstart import learning_curve, significance
-from headstart.learning_curve import Curve, LearningCurve
+from headstart.curve import LearningCurve
+from headstart.learning_curve import Curve
 from headstart.splits import Turn
 
 Bools = NDArray[np.bool_]

@@ -16,12 +16,13 @@ import pytest
 from conftest import Finished, made_baseline
 
 from headstart import calibration, metrics, predictions, projection, records, report, significance, verdict
-from headstart.augmentation import Effect
 from headstart.comparison import (
     SCHEMA_VERSION,
     Alternative,
     Candidate,
     DatasetSummary,
+    Effect,
+    Epoch,
     FindingSummary,
     Recommendation,
     Repeat,
@@ -30,16 +31,15 @@ from headstart.comparison import (
     WithoutLeaks,
     measured,
 )
+from headstart.cost import Forecast
+from headstart.curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
 from headstart.errors import RunError
-from headstart.finetune import Epoch
-from headstart.forecast import Forecast
 from headstart.gallery import EXPLAINED_BYTES, THUMBNAIL_BYTES, Explained, Gallery, Picture, Spot, thumbnail
-from headstart.learning_curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
 from headstart.report import page
 from headstart.report.figures import Figures
 from headstart.report.photos import CELL, Photos
 from headstart.significance import Interval
-from headstart.suspects import CSV_HEADER, Expectation, Suspect
+from headstart.suspect import CSV_HEADER, Expectation, Suspect
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_PATH = """dogs/it's "a" </script><img src=x onerror=alert(2)> & <!-- ünï.jpg"""

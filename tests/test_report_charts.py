@@ -10,7 +10,7 @@ import vl_convert
 from test_report import made_run
 
 from headstart.comparison import Candidate, Measured, Results
-from headstart.learning_curve import LearningCurve
+from headstart.curve import LearningCurve
 from headstart.report import charts
 from headstart.report.charts import Spec
 

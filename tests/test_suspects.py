@@ -16,8 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from headstart import backbones, calibration, engine, pixels, probe, splits, suspects
 from headstart.answers import Answers
 from headstart.features import extract
+from headstart.metrics import softmax
 from headstart.splits import IN_EVERY_FIT
-from headstart.suspects import Suspect
+from headstart.suspect import CSV_HEADER, Suspect
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -172,7 +173,7 @@ def test_ranking_worked_by_hand() -> None:
         ("5.jpg", "b", "a", "0.1500", "0.8500"),
         ("3.jpg", "a", "b", "0.2000", "0.8000"),
     ]
-    assert len(got[0].row()) == len(suspects.CSV_HEADER)
+    assert len(got[0].row()) == len(CSV_HEADER)
 
 
 def test_labels_that_are_believed_are_not_suspected() -> None:
@@ -224,7 +225,7 @@ def drawn(n: int, n_classes: int, separation: float, seed: int) -> tuple[Floats,
     labels = random.integers(n_classes, size=n).astype(np.int32)
     logits = separation**0.5 * random.normal(size=(n, n_classes))
     logits[np.arange(n), labels] += separation
-    return probe.softmax(logits.astype(np.float32)), labels
+    return softmax(logits.astype(np.float32)), labels
 
 
 def asked(labels: Labels, probabilities: Floats) -> suspects.Judgement:

@@ -22,9 +22,8 @@ import pytest
 from conftest import Finished
 
 from headstart import card, tracking
-from headstart.comparison import Results
+from headstart.comparison import Epoch, Results
 from headstart.errors import MissingPackage, SettingsError
-from headstart.finetune import Epoch
 from headstart.progress import Progress
 from headstart.run import Run
 from headstart.settings import Settings
@@ -105,7 +104,7 @@ def test_tools_are_imported_late_and_tensorflow_is_not(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from headstart.finetune import Epoch
+from headstart.comparison import Epoch
 from headstart.settings import Settings
 from headstart.tracking import opened
 assert not {"mlflow", "tensorboard"} & set(sys.modules)

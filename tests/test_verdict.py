@@ -24,11 +24,11 @@ from headstart.comparison import (
     WithoutLeaks,
     Worth,
 )
-from headstart.forecast import Forecast
-from headstart.learning_curve import LearningCurve, MorePhotos, PowerLaw, Prediction
+from headstart.cost import Forecast
+from headstart.curve import LearningCurve, MorePhotos, PowerLaw, Prediction
 from headstart.metrics import Evaluation, PerClass
 from headstart.significance import Comparison, Decision, Interval
-from headstart.suspects import Expectation, Suspect
+from headstart.suspect import Expectation, Suspect
 from headstart.verdict import Evidence
 
 SCORES = Evaluation(

@@ -6,12 +6,12 @@ left is a weave to the right.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import probe
+from headstart.comparison import Effect
 from headstart.engine import Engine
 from headstart.metrics import log_loss
 from headstart.probe import Floats, Labels
@@ -94,24 +94,9 @@ def view(picture: Picture, operations: Sequence[str], random: np.random.Generato
     return picture
 
 
-@dataclass(frozen=True)
-class Effect:
-    """What an operation did to photos that a probe had not seen.
-
-    Attributes:
-        operation: A name of `OPERATIONS`.
-        plain_loss: Log loss of the probe on the photos as they are.
-        view_loss: Its log loss on their views.
-    """
-
-    operation: str
-    plain_loss: float
-    view_loss: float
-
-    @property
-    def is_harmless(self) -> bool:
-        """Whether the views still look like their class, within `LEAST_HARM` and `HARM`."""
-        return self.view_loss - self.plain_loss <= max(LEAST_HARM, HARM * self.plain_loss)
+def is_harmless(effect: Effect) -> bool:
+    """Say whether the views still look like their class, within `LEAST_HARM` and `HARM`."""
+    return effect.view_loss - effect.plain_loss <= max(LEAST_HARM, HARM * effect.plain_loss)
 
 
 def check(

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.probe import softmax
+from headstart.metrics import softmax
 from headstart.significance import LEVEL, Interval, wilson
 
 N_BINS = 15

@@ -18,12 +18,12 @@ from headstart import backbones, finetune, samples
 from headstart.backbones.table import Backbone, WheelFile
 from headstart.comparison import Candidate, FindingSummary, Measured, Results
 from headstart.findings import KINDS
-from headstart.forecast import in_words
 from headstart.metrics import PerClass
 from headstart.records import write_bytes
 from headstart.run import MODEL, Run
 from headstart.significance import Interval
 from headstart.splits import PARTS
+from headstart.words import in_words
 
 if TYPE_CHECKING:
     from jinja2 import Template

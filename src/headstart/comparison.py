@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headstart.augmentation import Effect
 from headstart.calibration import Calibration, Reliability, Selection, SetQuality
-from headstart.finetune import Epoch
-from headstart.forecast import Forecast
-from headstart.learning_curve import LearningCurve
+from headstart.cost import Forecast
+from headstart.curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.settings import TECHNIQUES
 from headstart.significance import Comparison, Decision, Interval, Intervals
-from headstart.suspects import Expectation
+from headstart.suspect import Expectation
 
 Rule = Literal["features", "finetune", "nothing"]
 
@@ -45,6 +43,31 @@ class FindingSummary:
     detail: str
     advice: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an operation did to photos that a probe had not seen.
+
+    Attributes:
+        operation: Such as "mirror", one of `augmentation.OPERATIONS`.
+        plain_loss: Log loss of the probe on the photos as they are.
+        view_loss: Its log loss on their views.
+    """
+
+    operation: str
+    plain_loss: float
+    view_loss: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass came to; epoch 0 is the probe that training started from."""
+
+    number: int
+    train_loss: float | None
+    validation_loss: float
+    validation_accuracy: float
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ from headstart.settings import Settings
 from headstart.significance import accuracy_interval, compare_all, intervals
 from headstart.splits import Part
 from headstart.store import Store
-from headstart.suspects import CSV_HEADER, Suspect, judge
+from headstart.suspect import CSV_HEADER, Suspect
+from headstart.suspects import judge
 from headstart.tracking import Trackers
 from headstart.trial import Trained, Trial
 from headstart.verdict import Evidence, worth_finetuning

@@ -19,6 +19,7 @@ from headstart.layouts import LOOSE, bare_folders
 from headstart.shortcuts import Shortcut
 from headstart.thumbnails import TURNS
 from headstart.variants import Variants
+from headstart.words import first_few
 
 KINDS = {
     "unsupported": "Pictures of a kind that is not read",
@@ -379,17 +380,6 @@ def wrong_types(dataset: Dataset, formats: Sequence[str]) -> Iterator[Finding]:
 
 def _paths_of(dataset: Dataset, label: int) -> tuple[str, ...]:
     return tuple(dataset.paths[index] for index in np.flatnonzero(dataset.labels == label))
-
-
-def first_few(words: Sequence[str]) -> str:
-    """Name the first few of many.
-
-    Example:
-        >>> first_few(["a", "b"]), first_few(list("abcdefgh"))
-        ('a, b', 'a, b, c, d, e and 3 more')
-    """
-    more = f" and {len(words) - SHOWN:,} more" if len(words) > SHOWN else ""
-    return ", ".join(words[:SHOWN]) + more
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

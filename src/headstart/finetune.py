@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import activations, engine, probe, tail
+from headstart import activations, engine, tail
 from headstart.activations import Activations
 from headstart.backbones import import_keras
-from headstart.metrics import log_loss
+from headstart.comparison import Epoch
+from headstart.metrics import log_loss, softmax
 from headstart.pixels import Pixels, batches
 from headstart.probe import Head
 from headstart.progress import Progress
@@ -58,16 +59,6 @@ class Recipe:
     operations: tuple[str, ...]
     views: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass came to; epoch 0 is the probe that training started from."""
-
-    number: int
-    train_loss: float | None
-    validation_loss: float
-    validation_accuracy: float
 
 
 class Stage(NamedTuple):
@@ -374,7 +365,7 @@ class Tuner:
 
     def _answers(self, plain: Inputs, chosen: Rows, recipe: Recipe) -> Floats:
         rows = batches(plain.of(chosen, 1), recipe.batch_size)
-        return probe.softmax(np.concatenate([self.model.predict_on_batch(np.stack(one)) for one in rows]))
+        return softmax(np.concatenate([self.model.predict_on_batch(np.stack(one)) for one in rows]))
 
     def _step(self, rows: Floats, labels: Labels, sample_weights: Floats, rate: float) -> float:
         self.model.optimizer.learning_rate = rate

@@ -101,31 +101,6 @@ class Work:
     is_built: bool
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a run was said to cost before it started, and what it did cost.
-
-    Attributes:
-        stages: Seconds by backbone and stage, such as "mobilenet_v2 finetune".
-        seconds: Their sum.
-        disk_mb: What it adds to the disk, 10^6 bytes: the cache, and the run while it works.
-        memory_mb: The most memory at a time.
-        actual_seconds: What it took; None before the end.
-        actual_memory_mb: The same of memory; None where the system does not tell.
-        budget_seconds: The time it was to fit into; None without one.
-        left_out: What was not tried for lack of time, in words.
-    """
-
-    stages: dict[str, float]
-    seconds: float
-    disk_mb: float
-    memory_mb: float
-    actual_seconds: float | None = None
-    actual_memory_mb: float | None = None
-    budget_seconds: float | None = None
-    left_out: tuple[str, ...] = ()
-
-
 def features_stages(costs: Costs, work: Work) -> dict[str, float]:
     """Return the seconds of feature extraction, of the probe, and of measuring it on the test part."""
     photo = costs.photo or 0.0
@@ -224,18 +199,3 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration as a person says it.
-
-    Example:
-        >>> in_words(8), in_words(95), in_words(5400)
-        ('8 s', '1 min 35 s', '1 h 30 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

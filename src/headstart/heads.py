@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from headstart import features, learning_curve, metrics, novelty, probe, records, suspects
 from headstart.answers import Answers
+from headstart.curve import LearningCurve
 from headstart.features import Extractor
-from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.probe import Head
 from headstart.progress import Progress, Stopwatch

@@ -144,3 +144,14 @@ def _check(
     sums = probabilities.sum(axis=1, dtype=np.float64)
     if not (probabilities.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-3)):
         raise ValueError("probabilities must be 0 or more, and each row's sum 1")
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities of the shape of `logits`; safe for large logits.
+
+    Example:
+        >>> softmax(np.array([[1000.0, 1000.0]], np.float32)).tolist()
+        [[0.5, 0.5]]
+    """
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)

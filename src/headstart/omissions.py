@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headstart import foreign
 from headstart.dataset import Dataset, natural_order
-from headstart.findings import Finding, first_few
+from headstart.findings import Finding
 from headstart.foreign import Kind
+from headstart.words import first_few
 
 GRAVE_SHARE = 0.1
 """A class that loses this part of its pictures, or more, is no longer what the user thinks it is."""

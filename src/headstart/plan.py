@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from headstart import forecast
-from headstart.forecast import Forecast, in_words
+from headstart.cost import Forecast
 from headstart.progress import Progress
 from headstart.settings import Settings
 from headstart.trial import Trial
+from headstart.words import in_words
 
 
 class Plan:

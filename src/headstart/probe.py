@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.metrics import log_loss
+from headstart.metrics import log_loss, softmax
 from headstart.pixels import core_count
 from headstart.splits import Turn
 
@@ -68,17 +68,6 @@ class Head:
     def probabilities(self, features: Floats) -> Floats:
         """Return float32 (N, C), each row summing to 1, for features float32 (N, D)."""
         return softmax(self.logits(features))
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return probabilities of the shape of `logits`; safe for large logits.
-
-    Example:
-        >>> softmax(np.array([[1000.0, 1000.0]], np.float32)).tolist()
-        [[0.5, 0.5]]
-    """
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
 def fit(

@@ -16,6 +16,7 @@ from headstart.audit import Audit
 from headstart.dataset import Dataset
 from headstart.errors import RunError, SettingsError, SmallClass
 from headstart.groups import free_groups, missing_parts
+from headstart.words import in_a_list
 
 PARTS = ("train", "validation", "test")
 CSV_HEADER = ("path", "label", "part", "group", "sha256")
@@ -311,18 +312,14 @@ def _no_classes(dataset: Dataset, n_small: int) -> SmallClass | None:
 def _small_class(small: dict[str, int], noun: str, parts: Sequence[str]) -> SmallClass:
     is_one = len(small) == 1
     which = "Class" if is_one else "Classes"
-    names = _join([f"'{name}' ({count})" for name, count in small.items()])
+    names = in_a_list([f"'{name}' ({count})" for name, count in small.items()])
     verb = "has" if is_one else "have"
     them = "it" if is_one else "them"
     return SmallClass(
-        f"{which} {names} {verb} too few {noun}: {_join(parts)} {'takes' if len(parts) == 1 else 'take'} "
+        f"{which} {names} {verb} too few {noun}: {in_a_list(parts)} {'takes' if len(parts) == 1 else 'take'} "
         f"at least {len(parts)}.",
         f"Add photos of {them}, or leave {them} out: --exclude {shlex.quote(','.join(small))}",
     )
-
-
-def _join(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _quotas(sizes: NDArray[np.int_], fraction: float) -> list[int]:

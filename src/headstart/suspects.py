@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from headstart import calibration, metrics, probe
 from headstart.answers import Answers
 from headstart.splits import IN_EVERY_FIT
-
-CSV_HEADER = ("path", "label", "suggested", "p_label", "p_suggested")
+from headstart.suspect import Expectation, Suspect
 
 N_DRAWS = 40
 """Sets of right labels that are drawn to count how many of them would look wrong."""
@@ -33,49 +32,6 @@ TEMPERATURES = np.geomspace(*calibration.TEMPERATURES, 25)
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A photo whose label looks wrong.
-
-    Attributes:
-        path: As it was given.
-        label: The class name it bears.
-        suggested: The likeliest class.
-        p_label: Probability of the label, by a head that was not fitted on the photo or a copy of it.
-        p_suggested: The same of the suggested class, the larger of the two.
-    """
-
-    path: str
-    label: str
-    suggested: str
-    p_label: float
-    p_suggested: float
-
-    def row(self) -> tuple[str, ...]:
-        """Return its line of suspects.csv, under `CSV_HEADER`."""
-        return (self.path, self.label, self.suggested, f"{self.p_label:.4f}", f"{self.p_suggested:.4f}")
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """How many labels would look wrong of as many photos whose labels are all right.
-
-    Attributes:
-        by: Whose answers were asked.
-        n_images: M, the labels asked about.
-        accuracy: Part of right labels that its likeliest class would be, from 0 to 1.
-        n_expected: How many of M right labels would look wrong, on average.
-        n_most: The most that chance, and a model that misjudges itself, make of that. More are a sign of
-            wrong labels.
-    """
-
-    by: str
-    n_images: int
-    accuracy: float
-    n_expected: float
-    n_most: int
 
 
 @dataclass(frozen=True)

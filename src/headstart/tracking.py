@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.card import data_name, escape
-from headstart.comparison import Candidate, Results
+from headstart.comparison import Candidate, Epoch, Results
 from headstart.errors import MissingPackage, SettingsError
-from headstart.finetune import Epoch
 from headstart.progress import Progress
 from headstart.run import config
 from headstart.settings import Settings

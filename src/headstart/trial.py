@@ -30,15 +30,14 @@ from headstart import (
 )
 from headstart import calibration as calibrations
 from headstart.answers import Answers
-from headstart.augmentation import Effect
 from headstart.backbones.table import Backbone
 from headstart.calibration import Calibration
 from headstart.classifier import Classifier, ClassifierRecord
-from headstart.comparison import Candidate, Repeat, Training
+from headstart.comparison import Candidate, Effect, Epoch, Repeat, Training
 from headstart.engine import Engine
 from headstart.errors import RunError
 from headstart.features import Extractor
-from headstart.finetune import Epoch, FineTuned, Recipe, Tuner, Watch, unwatched
+from headstart.finetune import FineTuned, Recipe, Tuner, Watch, unwatched
 from headstart.forecast import Costs, Work
 from headstart.heads import Heads
 from headstart.metrics import Evaluation
@@ -342,7 +341,9 @@ class Trial:
     def _finetune(self, name: str, seed: int, epochs: int, watch: Watch) -> None:
         with self._watch.stage("augmentation"):
             effects = self._effects
-        recipe = self._recipe(epochs, tuple(one.operation for one in effects if one.is_harmless), seed)
+        recipe = self._recipe(
+            epochs, tuple(one.operation for one in effects if augmentation.is_harmless(one)), seed
+        )
         with self._watch.stage("finetune"):
             tuned = self._tuner.train(
                 self.heads.heads,
@@ -474,7 +475,7 @@ class Trial:
             l2=self.heads.l2,
             seed=self.settings.seed,
         )
-        harmful = [one.operation for one in effects if not one.is_harmless]
+        harmful = [one.operation for one in effects if not augmentation.is_harmless(one)]
         if harmful:
             self._progress.remark(
                 f"Augmentation leaves out {', '.join(harmful)}: it makes photos look like another class."

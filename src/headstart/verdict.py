@@ -20,13 +20,14 @@ from headstart.comparison import (
     Shift,
     Worth,
 )
+from headstart.cost import Forecast
+from headstart.curve import LearningCurve
 from headstart.decision import is_cheaper, saved
 from headstart.findings import COPY_KINDS, IMBALANCE
-from headstart.forecast import Forecast, in_words
-from headstart.learning_curve import LearningCurve
 from headstart.metrics import Evaluation
 from headstart.significance import Comparison, Interval
-from headstart.suspects import Expectation, Suspect
+from headstart.suspect import Expectation, Suspect
+from headstart.words import in_a_list, in_words
 
 LARGE = 1000
 """Photos of a class from which on the rule of thumb's data is large. The rule names no number; this is what
@@ -333,7 +334,7 @@ def _rivals(use: Candidate, evidence: Evidence) -> str:
         *(_beats(one) for one in names["better"]),
     ]
     said = [one for one in told if one]
-    return f"On test it {_join(said)}." if said else ""
+    return f"On test it {in_a_list(said)}." if said else ""
 
 
 def _beaten(worse: Sequence[Comparison], n_others: int) -> str:
@@ -413,7 +414,7 @@ def _cost(use: Candidate, forecast: Forecast) -> str:
     whole = (
         f"; the whole comparison took {in_words(took)}, forecast {in_words(forecast.seconds)}" if took else ""
     )
-    left_out = f", and left out {_join(forecast.left_out)} for lack of time" if forecast.left_out else ""
+    left_out = f", and left out {in_a_list(forecast.left_out)} for lack of time" if forecast.left_out else ""
     return (
         f"It took {in_words(sum(use.seconds.values()))} to train, and takes {use.latency_ms:.1f} ms for a "
         f"photo on this machine and {use.size_mb:.1f} MB on disk{whole}{left_out}."
@@ -496,7 +497,3 @@ def _rounded(number: int) -> str:
     ('1,900', '96', '0')
     """
     return f"{round(number, 1 - math.floor(math.log10(number))) if number > 0 else 0:,}"
-
-
-def _join(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -7,7 +7,7 @@ import numpy as np
 
 from headstart.calibration import Selection
 from headstart.comparison import Candidate, Measured, Results
-from headstart.learning_curve import LearningCurve, Point, Prediction
+from headstart.curve import LearningCurve, Point, Prediction
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,7 +10,7 @@ from headstart.errors import RunError
 from headstart.gallery import Gallery
 from headstart.predictions import Predictions
 from headstart.run import Run
-from headstart.suspects import Suspect
+from headstart.suspect import Suspect
 
 QUARANTINE, SUSPECTS = "quarantine.csv", "suspects.csv"
 

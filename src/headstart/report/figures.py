@@ -10,7 +10,7 @@ import msgspec
 
 from headstart import records
 from headstart.comparison import Results
-from headstart.forecast import in_words
+from headstart.words import in_words
 
 if TYPE_CHECKING:
     from markupsafe import Markup
