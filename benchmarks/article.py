@@ -22,9 +22,9 @@ from typing import Any
 import measured
 import numpy as np
 
-from headstart import backbones
-from headstart.backbones import import_keras
-from headstart.metrics import log_loss
+from headstart.networks import backbones
+from headstart.networks.backbones import import_keras
+from headstart.statistics.metrics import log_loss
 
 EPOCHS = {"mobilenet_v2": 10, "efficientnet_lite0": 25}
 BATCH_SIZE = 32

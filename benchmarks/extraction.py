@@ -17,11 +17,12 @@ from typing import Any
 import measured
 import numpy as np
 
-from headstart import backbones, engine, pixels
-from headstart.engine import Engine
-from headstart.features import Extractor
-from headstart.progress import Progress
-from headstart.store import Store
+from headstart.base.progress import Progress
+from headstart.networks import backbones, engine
+from headstart.networks.engine import Engine
+from headstart.networks.features import Extractor
+from headstart.pictures import pixels
+from headstart.storage.store import Store
 
 BACKBONES = ("mobilenet_v2", "efficientnet_lite0")
 N_PHOTOS = 600
@@ -92,7 +93,7 @@ def memory_mb(photos: Path, count: int) -> float:
 
 def extract(photos: Path, count: int) -> None:
     """Compute the features of so many files: the photos again and again, their last bytes changed."""
-    from headstart.forecast import peak_memory_mb
+    from headstart.workflow.forecast import peak_memory_mb
 
     originals = sorted(photos.rglob("*.jpg"))
     with tempfile.TemporaryDirectory() as name:

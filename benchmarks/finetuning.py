@@ -11,10 +11,11 @@ from typing import Any
 
 import measured
 
-from headstart import experiment, run, trial
-from headstart.progress import Console
-from headstart.settings import Settings
-from headstart.store import Store
+from headstart.base.progress import Console
+from headstart.base.settings import Settings
+from headstart.results import run
+from headstart.storage.store import Store
+from headstart.workflow import experiment, trial
 
 BACKBONE = "mobilenet_v2"
 SEEDS = (0, 1, 2)

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headstart import versions
-from headstart.pixels import core_count
-from headstart.wheels import cache_dir
+from headstart.networks import versions
+from headstart.pictures.pixels import core_count
+from headstart.storage.wheels import cache_dir
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import audit as audits
-from headstart import formats
-from headstart.audit import Audit, audit
-from headstart.calibration import Calibration, Conformal, Reliability, SetQuality
-from headstart.comparison import Baseline, Candidate, Measured, Recommendation, measured
-from headstart.curve import LearningCurve, MorePhotos, PowerLaw
-from headstart.curve import Prediction as LearningCurvePrediction
-from headstart.dataset import Dataset
-from headstart.errors import HeadstartError
-from headstart.metrics import Evaluation
-from headstart.progress import Progress
-from headstart.significance import Comparison, Interval, Intervals
-from headstart.store import Store
-from headstart.wheels import cache_dir
+from headstart.base.errors import HeadstartError
+from headstart.base.progress import Progress
+from headstart.photos import audit as audits
+from headstart.photos.audit import Audit, audit
+from headstart.pictures import formats
+from headstart.results.comparison import Baseline, Candidate, Measured, Recommendation, measured
+from headstart.results.curve import LearningCurve, MorePhotos, PowerLaw
+from headstart.results.curve import Prediction as LearningCurvePrediction
+from headstart.sources.dataset import Dataset
+from headstart.statistics.calibration import Calibration, Conformal, Reliability, SetQuality
+from headstart.statistics.metrics import Evaluation
+from headstart.statistics.significance import Comparison, Interval, Intervals
+from headstart.storage.store import Store
+from headstart.storage.wheels import cache_dir
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -67,7 +67,7 @@ def text_of(error: type[HeadstartError], call: Callable[[], object]) -> str:
 
 
 def audited(listed: Dataset, progress: Progress | None = None) -> Audit:
-    """What `headstart.audit.audit` finds, with the tests' own store."""
+    """What `headstart.photos.audit.audit` finds, with the tests' own store."""
     with Store(Progress()) as store:
         return audit(listed, store=store, progress=progress or Progress())
 

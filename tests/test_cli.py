@@ -21,9 +21,9 @@ from conftest import Finished
 from PIL import Image
 
 import headstart
-from headstart.backbones import TABLE
+from headstart.base.settings import Settings
 from headstart.cli import HEADINGS, main, settings_options, train
-from headstart.settings import Settings
+from headstart.networks.backbones import TABLE
 
 COMMANDS = (
     "compare",

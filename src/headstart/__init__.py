@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.classifier import Classifier
-    from headstart.comparison import Results
+    from headstart.networks.classifier import Classifier
+    from headstart.results.comparison import Results
 
 __all__ = ["compare", "load"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ def compare(data: str | Path, *, update: bool = False, **settings: Any) -> "Resu
     Args:
         data: Folder of photos, a CSV or TSV file, or "sample:NAME".
         update: Compare anew where the photos are not those of the finished run.
-        settings: Fields of `headstart.settings.Settings`, such as `backbones=["mobilenet_v2"]`.
+        settings: Fields of `headstart.base.settings.Settings`, such as `backbones=["mobilenet_v2"]`.
 
     Returns:
         The results, as in results.json of the run folder (`out`, by default runs/NAME).
@@ -26,8 +26,8 @@ def compare(data: str | Path, *, update: bool = False, **settings: Any) -> "Resu
         HeadstartError: Something that you can mend; its text says how. It is so, too, where the run is
             finished and the photos have changed since; where they are gone, that is a warning.
     """
-    from headstart import experiment
-    from headstart.settings import Settings
+    from headstart.base.settings import Settings
+    from headstart.workflow import experiment
 
     for name in ("backbones", "techniques", "exclude"):
         if name in settings:
@@ -42,6 +42,6 @@ def load(run: str | Path) -> "Classifier":
     Raises:
         RunError: No finished run is there.
     """
-    from headstart import classifier
+    from headstart.networks import classifier
 
     return classifier.load_run(Path(run))

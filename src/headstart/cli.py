@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart import __version__
-from headstart.errors import HeadstartError, NoSuchData, SettingsError
-from headstart.settings import TECHNIQUES, Reading, Settings, from_toml
+from headstart.base.errors import HeadstartError, NoSuchData, SettingsError
+from headstart.base.settings import TECHNIQUES, Reading, Settings, from_toml
 
 if TYPE_CHECKING:
-    from headstart.classifier import Prediction
-    from headstart.progress import Progress
-    from headstart.store import Usage
+    from headstart.base.progress import Progress
+    from headstart.networks.classifier import Prediction
+    from headstart.storage.store import Usage
 
 Command = Callable[..., Any]
 
@@ -305,8 +305,8 @@ def check_photos(
         raise click.UsageError("--fix writes a file: say where with --out FOLDER.")
     if out and fix is None:
         raise click.UsageError("--out says where --fix writes: give --fix list, quarantine or group.")
-    from headstart import check
-    from headstart.records import to_json
+    from headstart.base.records import to_json
+    from headstart.workflow import check
 
     progress = _progress(is_quiet)
     found = check.look(data, progress=progress, **_given(reading))
@@ -389,8 +389,10 @@ def _run(
     tensorboard: Path | None,
     mlflow: str | None,
 ) -> None:
-    from headstart import experiment, leaderboard, run
-    from headstart.records import to_json
+    from headstart.base.records import to_json
+    from headstart.reporting import leaderboard
+    from headstart.results import run
+    from headstart.workflow import experiment
 
     settings = run.resolve(settings)
     folder = str(settings.out)
@@ -407,7 +409,7 @@ def _run(
 
 
 def _progress(is_quiet: bool) -> "Progress":
-    from headstart.progress import Console, Quiet
+    from headstart.base.progress import Console, Quiet
 
     return Quiet() if is_quiet else Console()
 
@@ -452,7 +454,7 @@ def _asked(photos: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     Raises:
         NoSuchData: There is nothing of any of them.
     """
-    from headstart import listing
+    from headstart.sources import listing
 
     files: list[Path] = []
     errors: dict[Path, NoSuchData] = {}
@@ -487,8 +489,8 @@ def evaluate(run: Path, data: str, is_json: bool, is_quiet: bool, **reading: Any
     Classes are matched by name. Photos that the model was trained on flatter it: they are told apart by
     their bytes, where RUN has its split.csv. What cannot be read or has no label is left out and counted.
     """
-    from headstart import evaluation
-    from headstart.records import to_json
+    from headstart.base.records import to_json
+    from headstart.workflow import evaluation
 
     found = evaluation.evaluate(run, data, _progress(is_quiet), **_given(reading))
     click.echo(to_json(found).decode() if is_json else evaluation.render(found), nl=False)
@@ -503,7 +505,7 @@ def draw_report(run: Path, is_opened: bool, is_json: bool) -> None:
 
     A line each: what was written.
     """
-    from headstart import card, report
+    from headstart.reporting import card, report
 
     drawn = [report.draw(run), card.write(run)]
     click.echo(
@@ -535,8 +537,8 @@ def replay_run(
     Photos and weights must be those of the run. All is computed anew, into a new run folder, and compared
     within a tolerance that is stated. The exit status is 0 where the results agree, else 1.
     """
-    from headstart import replay
-    from headstart.records import to_json
+    from headstart.base.records import to_json
+    from headstart.workflow import replay
 
     progress = _progress(is_quiet)
     found = replay.replay(run, out=out, data=data, weights_dir=weights_dir, progress=progress)
@@ -550,8 +552,9 @@ def replay_run(
 @as_json
 def list_backbones(weights_dir: Path | None, is_json: bool) -> None:
     """List the backbones, with what they cost and whether their weights are here."""
-    from headstart import leaderboard, weights
-    from headstart.backbones.table import TABLE
+    from headstart.networks import weights
+    from headstart.networks.backbones.table import TABLE
+    from headstart.reporting import leaderboard
 
     rows = [(row, weights.is_here(row, weights_dir)) for row in TABLE]
     if is_json:
@@ -575,7 +578,7 @@ def pull(names: Sequence[str], weights_dir: Path | None, is_json: bool, is_quiet
 
     After that they need no network. A line each: backbone and file, with a tab between.
     """
-    from headstart import backbones, weights
+    from headstart.networks import backbones, weights
 
     progress = _progress(is_quiet)
     files: dict[str, str | None] = {}
@@ -595,7 +598,8 @@ def cache_group(context: click.Context, is_json: bool) -> None:
     """Show what is kept between runs, and how much it takes; or remove it."""
     if context.invoked_subcommand is not None:
         return
-    from headstart import cache, leaderboard, store, wheels
+    from headstart.reporting import leaderboard
+    from headstart.storage import cache, store, wheels
 
     folder, limit_bytes = wheels.cache_dir(), store.limit_bytes()
     kinds = cache.summary(_progress(False))
@@ -616,7 +620,7 @@ def clear(kinds: Sequence[str], is_json: bool) -> None:
     last two, which need a network to come back. A run that goes on meanwhile is not disturbed, unless it
     reads photos of a sample that is cleared.
     """
-    from headstart import cache
+    from headstart.storage import cache
 
     _echo_removed(cache.clear(kinds or cache.PRUNED, _progress(False)), is_json)
 
@@ -629,7 +633,7 @@ def prune(limit: str | None, is_json: bool) -> None:
 
     They then take 90% of it, and what was removed is shown.
     """
-    from headstart import cache, store
+    from headstart.storage import cache, store
 
     try:
         limit_bytes = None if limit is None else store.parse_size(limit, "--limit")
@@ -639,7 +643,7 @@ def prune(limit: str | None, is_json: bool) -> None:
 
 
 def _echo_removed(removed: "Sequence[Usage]", is_json: bool) -> None:
-    from headstart import leaderboard
+    from headstart.reporting import leaderboard
 
     if is_json:
         click.echo(json.dumps({"removed": [dataclasses.asdict(one) for one in removed]}, indent=2))

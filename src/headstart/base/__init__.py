@@ -1,0 +1,1 @@
+"""How the product speaks: errors, progress, records, settings, words."""

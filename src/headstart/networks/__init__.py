@@ -1,0 +1,1 @@
+"""What eats pixels: backbones, their weights, how they run, features, the saved classifier."""

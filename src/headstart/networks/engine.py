@@ -1,0 +1,517 @@
+"""Graphs as they run: OpenVINO in float32 on a CPU, Keras on a GPU and where OpenVINO answers otherwise.
+
+OpenVINO's graphs are converted from TensorFlow's, because Keras's own OpenVINO export of some families
+is several times slower, and run in float32, because the default precision (bfloat16 where the processor
+has it) gives other features (docs/design.md has the measurements).
+"""
+
+import contextlib
+import errno
+import functools
+import hashlib
+import os
+import statistics
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.base.errors import EngineMismatch, disk_full_named
+from headstart.base.progress import Progress
+from headstart.networks import backbones, weights
+from headstart.networks.backbones import import_keras
+from headstart.networks.backbones.table import Backbone
+from headstart.pictures.pixels import Pixels, batches, core_count
+from headstart.storage import checksums
+from headstart.storage.cache import discard
+from headstart.storage.wheels import cache_dir
+
+if TYPE_CHECKING:
+    import openvino
+    from keras import Model
+
+GRAPH_VERSION = 3
+"""Part of the name of every kept graph; raised when the conversion changes what comes out."""
+
+GRAPH, KERAS_MODEL = "graph.xml", "model.keras"
+"""The file that a saved engine is, by its kind; a graph's weights are beside it, in a .bin."""
+
+LARGEST_XML = 1 << 23
+"""More than a graph without its weights takes, in bytes."""
+
+KERAS_BATCH = 32
+
+PARITY_ERROR = 1e-3
+PARITY_COSINE = 0.9999
+"""How far OpenVINO may be from Keras: of the largest value, and in direction."""
+
+WITH_KERAS = "Keras itself runs it, several times slower: --engine keras --out NEW"
+
+Floats = NDArray[np.float32]
+
+
+class Engine(ABC):
+    """A graph as it runs: pixels in; features, probabilities or a trunk's activations out.
+
+    There may be more than one output; that of a classifier beside the probabilities is a picture's novelty.
+    """
+
+    @abstractmethod
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture, uint8 RGB (S, S, 3), in order; several are in work at once."""
+
+    @abstractmethod
+    def with_head(self, head_weights: Floats, bias: Floats, references: Floats | None = None) -> "Engine":
+        """Return an engine that makes probabilities of this one's features; this one stays as it is.
+
+        Args:
+            head_weights: float32 (D, C); the output is softmax(features @ head_weights + bias).
+            bias: float32 (C,).
+            references: float32 (R, D), from `novelty.references`; with them there is a second output, (1,),
+                what `novelty.scores` gives.
+        """
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write its files into an empty folder; raises what the file system raises."""
+
+    def save(self, folder: Path) -> None:
+        """Write its files and their checksums into a folder, for `load`.
+
+        Raises:
+            DiskFull: No space is left.
+        """
+        with disk_full_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                _write_sealed(self, Path(name))
+                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == checksums.NAME):
+                    file.replace(folder / file.name)
+
+    @property
+    @abstractmethod
+    def image_size_px(self) -> int:
+        """The side of the square pictures that it eats."""
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the first output for one picture."""
+
+    @abstractmethod
+    def answer(self, picture: Pixels) -> Floats:
+        """Return the first output for one picture, as soon as it can be had."""
+
+    def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
+        """Yield the first output for each picture; see `outputs`."""
+        return (first for first, *_ in self.outputs(pictures))
+
+    def __call__(self, pixels: Pixels) -> Floats:
+        """Return float32 (B, ...) for uint8 RGB pixels (B, S, S, 3)."""
+        return np.stack(list(self.stream(pixels)))
+
+
+def latencies_ms(engines: Sequence[Engine], runs: int = 15) -> list[float]:
+    """Return the median milliseconds that each engine takes for one picture on this machine.
+
+    They are asked in turns, so that whatever else the machine does meanwhile slows all of them alike.
+    """
+    pictures = [np.full((one.image_size_px, one.image_size_px, 3), 127, np.uint8) for one in engines]
+    for one, picture in zip(engines, pictures, strict=True):
+        one.answer(picture)  # compiles
+    rounds = [list(map(_milliseconds, engines, pictures)) for _ in range(runs)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def _milliseconds(engine: Engine, picture: Pixels) -> float:
+    start = time.perf_counter()
+    engine.answer(picture)
+    return (time.perf_counter() - start) * 1000
+
+
+class OpenVINOEngine(Engine):
+    """A graph compiled for this processor, a picture at a time on each core.
+
+    One picture's activations stay in a core's cache, those of a batch do not: on two cores two streams of
+    single pictures gave 1.6 times the images/s of batches of 32 (docs/design.md).
+    """
+
+    def __init__(self, graph: "openvino.Model") -> None:
+        self.graph = graph
+
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture; see `Engine`."""
+        idle = deque(self._compiled("THROUGHPUT").create_infer_request() for _ in range(2 * core_count()))
+        busy: deque[Any] = deque()
+        for picture in pictures:
+            if not idle:
+                yield _outputs(busy[0])
+                idle.append(busy.popleft())
+            request = idle.popleft()
+            request.start_async({0: picture[None]})
+            busy.append(request)
+        while busy:
+            yield _outputs(busy.popleft())
+
+    def answer(self, picture: Pixels) -> Floats:
+        """Return the first output, all cores at work on it."""
+        return np.array(self._compiled("LATENCY")(picture[None])[0][0], dtype=np.float32)
+
+    @functools.cache  # noqa: B019  (an engine lives as long as its graph)
+    def _compiled(self, hint: str) -> "openvino.CompiledModel":
+        import openvino
+
+        single = self.graph.clone()
+        single.reshape([1, self.image_size_px, self.image_size_px, 3])
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": hint}
+        if hint == "THROUGHPUT":
+            options["NUM_STREAMS"] = core_count()
+        return openvino.Core().compile_model(single, "CPU", options)
+
+    def with_head(
+        self, head_weights: Floats, bias: Floats, references: Floats | None = None
+    ) -> "OpenVINOEngine":
+        """Return pixels to probabilities, with nothing of Keras needed; see `Engine`."""
+        import openvino
+        from openvino import opset13 as ops
+
+        whole = self.graph.clone()
+        features = whole.output(0).get_node().input_value(0)
+        logits = ops.add(ops.matmul(features, head_weights, False, False), bias)
+        outputs = {"probabilities": ops.softmax(logits, axis=1)}
+        if references is not None:
+            unit = ops.normalize_l2(features, [1], float(np.finfo(np.float32).tiny), "max")
+            nearest = ops.reduce_max(ops.matmul(unit, references, False, True), [1], keep_dims=True)
+            outputs["novelty"] = ops.subtract(np.float32(1), nearest)
+        for name, node in outputs.items():
+            node.output(0).set_names({name})
+        return OpenVINOEngine(openvino.Model(list(outputs.values()), whole.get_parameters(), "classifier"))
+
+    def write(self, folder: Path) -> None:
+        """Write graph.xml and graph.bin, in float32; see `Engine`."""
+        import openvino
+
+        try:
+            openvino.save_model(self.graph, folder / GRAPH, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise _why_not_written(self.graph, folder / GRAPH) from error
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Engine`."""
+        return int(self.graph.input(0).partial_shape[1].get_length())
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
+
+
+def _outputs(request: Any) -> tuple[Floats, ...]:
+    request.wait()
+    return tuple(np.array(tensor.data[0], dtype=np.float32) for tensor in request.output_tensors)
+
+
+class KerasEngine(Engine):
+    """A Keras graph on whatever TensorFlow runs on."""
+
+    def __init__(self, model: "Model") -> None:
+        self.model = model
+
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        """Yield all outputs for each picture; see `Engine`."""
+        for batch in batches(pictures, KERAS_BATCH):
+            found = self.model.predict_on_batch(np.stack(batch).astype(np.float32))
+            yield from zip(*(found if isinstance(found, list) else [found]), strict=True)
+
+    def answer(self, picture: Pixels) -> Floats:
+        """Return the first output."""
+        return next(self.stream([picture]))
+
+    def with_head(
+        self, head_weights: Floats, bias: Floats, references: Floats | None = None
+    ) -> "KerasEngine":
+        """Return pixels to probabilities; see `Engine`."""
+        keras = import_keras()
+
+        features = self.model.output
+        layer = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")
+        outputs = [layer(features)]
+        layer.set_weights([head_weights, bias])
+        if references is not None:
+            cosines = keras.layers.Dense(len(references), use_bias=False, name="cosines")
+            unit = keras.layers.UnitNormalization(name="unit")(features)
+            nearest = keras.ops.max(cosines(unit), axis=1, keepdims=True)
+            outputs.append(keras.layers.Rescaling(-1.0, offset=1.0, name="novelty")(nearest))
+            cosines.set_weights([references.T])
+        return KerasEngine(keras.Model(self.model.input, outputs, name="classifier"))
+
+    def write(self, folder: Path) -> None:
+        """Write model.keras; see `Engine`."""
+        self.model.save(folder / KERAS_MODEL)
+
+    @property
+    def image_size_px(self) -> int:
+        """See `Engine`."""
+        return int(self.model.input.shape[1])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(self.model.outputs[0].shape[1:])
+
+
+def choose(asked: str) -> str:
+    """Return "openvino" or "keras": what was asked for; of "auto", Keras if TensorFlow sees a GPU.
+
+    Example:
+        >>> choose("keras")
+        'keras'
+    """
+    if asked != "auto":
+        return asked
+    return "keras" if _has_gpu() else "openvino"
+
+
+def processor() -> str:
+    """Return the processor, the kernels of linear algebra that were chosen for it, and the cores in use.
+
+    Where one of them is another, figures differ by rounding.
+    """
+    import openvino
+    from threadpoolctl import threadpool_info
+
+    name, n_cores = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"), core_count()
+    kernels = sorted({one["architecture"] for one in threadpool_info() if one.get("architecture")})
+    return f"{', '.join([name, *kernels])}, {n_cores} core{'s' * (n_cores != 1)}"
+
+
+def _has_gpu() -> bool:
+    # The driver is looked for first: to ask TensorFlow means to import it, for seconds.
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return False
+    import_keras()
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))
+
+
+def backbone_key(row: Backbone, image_size_px: int, kind: str, weights_dir: Path | None) -> str:
+    """Return 16 hexadecimal digits that stand for all that decides what a backbone makes of pixels."""
+    import openvino
+
+    decided_by = (
+        GRAPH_VERSION,
+        kind,
+        row,
+        weights.fingerprint(row, weights_dir),
+        image_size_px,
+        openvino.__version__,
+    )
+    return hashlib.sha256(repr(decided_by).encode()).hexdigest()[:16]
+
+
+def open_backbone(
+    row: Backbone,
+    examples: Pixels,
+    *,
+    asked: str = "auto",
+    weights_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Engine:
+    """Return a backbone with its ImageNet weights, from disk where its graph was kept before.
+
+    The first time, and where what was kept is damaged, TensorFlow is loaded and the graph converted, which
+    takes some ten seconds.
+
+    Args:
+        row: Of the table of backbones.
+        examples: uint8 (B, S, S, 3), photos to compare OpenVINO with Keras on; S is what it will eat.
+        asked: "auto", "openvino" or "keras"; see `choose`.
+        weights_dir: Folder to look for weight files in first.
+        progress: Told what is prepared, and of a graph that is refused or damaged.
+
+    Raises:
+        WeightsError: The weights are neither here nor to be had, or not the expected ones.
+        MissingPackage: TensorFlow is not installed, and the graph is not kept yet.
+    """
+    progress = progress or Progress()
+    image_size_px, kind = examples.shape[1], choose(asked)
+    path = kept_path(row, image_size_px, weights_dir)
+    if kind == "openvino" and (found := _recall(path, progress)):
+        return found
+    progress.remark(f"Preparing {row.name} for this processor, once.")
+    model = backbones.build(row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress)
+    engine = prepare(model, examples, kind, progress)
+    if isinstance(engine, OpenVINOEngine):
+        _keep(engine, path)
+    return engine
+
+
+def _recall(path: Path, progress: Progress) -> Engine | None:
+    """Return what was kept, if it is there and as it was written; else it is there no more."""
+    if not path.is_dir():
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # `headstart cache prune` takes away what was not used for longest
+    try:
+        return load(path)
+    except RuntimeError:
+        progress.remark(f"The converted network in {path} is damaged; it is made anew.")
+        discard(path)
+        return None
+
+
+def _keep(engine: Engine, path: Path) -> None:
+    """Keep a converted graph as a folder, whole or not at all; that of a faster process stays."""
+    with disk_full_named(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            made.mkdir()
+            _write_sealed(engine, made)
+            try:
+                made.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+
+
+def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None) -> Path:
+    """Return the folder where the converted graph of a backbone is, or will be."""
+    key = backbone_key(row, image_size_px, "openvino", weights_dir)
+    return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}"
+
+
+def kept(row: Backbone) -> Iterator[tuple[str, Engine]]:
+    """Yield the keys and graphs that are kept of a backbone with the table's weights, without TensorFlow.
+
+    A damaged one is passed over.
+    """
+    for path in sorted((cache_dir() / "graphs").glob(f"{row.name}-*-*")):
+        size_px = path.name.split("-")[-2]
+        if size_px.isdigit() and path == kept_path(row, int(size_px), None):
+            try:
+                engine = load(path)
+            except RuntimeError:
+                continue
+            yield backbone_key(row, int(size_px), "openvino", None), engine
+
+
+def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> Engine:
+    """Return a Keras graph as an engine of a kind; Keras, with a remark, where OpenVINO answers otherwise.
+
+    Args:
+        model: Eats float32 (B, S, S, 3) in [0, 255].
+        examples: uint8 (B, S, S, 3), photos.
+        kind: "openvino" or "keras".
+        progress: Told of a graph that is refused.
+    """
+    if kind == "keras":
+        return KerasEngine(model)
+    try:
+        engine = OpenVINOEngine(convert(model))
+        check_parity(model, engine, examples)
+    except EngineMismatch as error:
+        progress.remark(f"{error.problem} Keras is used for it instead, which is several times slower.")
+        return KerasEngine(model)
+    return engine
+
+
+def convert(model: "Model") -> "openvino.Model":
+    """Return a Keras graph as an OpenVINO one that eats uint8 pixels.
+
+    Raises:
+        EngineMismatch: OpenVINO does not know an operation in it.
+    """
+    import openvino
+    from openvino.frontend import OpConversionFailure
+    from openvino.preprocess import PrePostProcessor
+
+    with disk_full_named(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frozen.pb"
+        path.write_bytes(_frozen(model))
+        try:
+            steps = PrePostProcessor(openvino.convert_model(path))
+        except OpConversionFailure as error:
+            raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it.", WITH_KERAS) from error
+    steps.input().tensor().set_element_type(openvino.Type.u8)
+    return steps.build()
+
+
+def _frozen(model: "Model") -> bytes:
+    """Return TensorFlow's graph, the weights in it as constants.
+
+    OpenVINO makes of it what it makes of a SavedModel, which takes 3 seconds more to write.
+    """
+    import tensorflow
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    infer = tensorflow.function(lambda pixels: model(pixels, training=False))
+    shape = tensorflow.TensorSpec(model.input.shape, tensorflow.float32)
+    graph = convert_variables_to_constants_v2(infer.get_concrete_function(shape)).graph
+    content: bytes = graph.as_graph_def().SerializeToString()
+    return content
+
+
+def check_parity(model: "Model", engine: Engine, examples: Pixels) -> None:
+    """Compare an engine with the Keras graph it was made from, on photos.
+
+    Raises:
+        EngineMismatch: A value is off by more than `PARITY_ERROR` of the largest, or a cosine is under
+            `PARITY_COSINE`.
+    """
+    expected = np.asarray(model(examples.astype(np.float32), training=False)).reshape(len(examples), -1)
+    received = engine(examples).reshape(len(examples), -1)
+    error = float(np.abs(expected - received).max() / np.abs(expected).max())
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(received, axis=1)
+    cosine = float(((expected * received).sum(axis=1) / np.maximum(norms, 1e-12)).min())
+    if not (error <= PARITY_ERROR and cosine >= PARITY_COSINE):
+        raise EngineMismatch(
+            f"{model.name}: OpenVINO and Keras differ, relative error {error:.2g}, cosine {cosine:.6f}.",
+            WITH_KERAS,
+        )
+
+
+def _write_sealed(engine: Engine, folder: Path) -> None:
+    engine.write(folder)
+    checksums.write(folder)
+
+
+def _why_not_written(graph: "openvino.Model", path: Path) -> OSError:
+    """Return why a graph could not be written.
+
+    OpenVINO does not say it, and removes what it had written; the system says it of as many bytes again.
+    """
+    constants = [one for one in graph.get_ops() if one.get_type_name() == "Constant"]
+    n_bytes = sum(one.get_byte_size() for one in constants) + LARGEST_XML
+    try:
+        with path.open("wb") as stream:
+            for _ in range(n_bytes >> 20):
+                stream.write(bytes(1 << 20))
+    except OSError as reason:
+        return OSError(reason.errno, reason.strerror, str(path))
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
+def load(folder: Path) -> Engine:
+    """Read the engine that `Engine.save` wrote into a folder; TensorFlow is imported only for a Keras one.
+
+    Raises:
+        RuntimeError: It is damaged.
+    """
+    import openvino
+
+    checksums.check(folder)
+    if (folder / KERAS_MODEL).exists():
+        try:
+            return KerasEngine(import_keras().saving.load_model(folder / KERAS_MODEL, safe_mode=True))
+        except (ValueError, OSError) as error:
+            raise RuntimeError(str(error)) from error
+    return OpenVINOEngine(openvino.Core().read_model(folder / GRAPH))

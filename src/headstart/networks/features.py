@@ -1,0 +1,131 @@
+"""Photos -> one feature vector each, through a backbone; no photo is sent through it twice."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.base.progress import Progress
+from headstart.networks.engine import Engine
+from headstart.pictures import pixels
+from headstart.pictures.pixels import PIXELS_VERSION
+from headstart.storage.store import Kind, Store
+
+Floats = NDArray[np.float32]
+
+KIND: Kind = "features"
+"""What the vectors are called in the store."""
+
+KEPT_AT_A_TIME = 64
+"""Vectors between two writes: what is lost, at the most, when the run is killed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A backbone that makes features of photos, and the store that keeps them.
+
+    A vector is known by the photo's bytes and by all that decides what comes out for them, so that it
+    serves every run and every project, and is never one of another network or another photo.
+
+    Attributes:
+        engine: Maps pixels to features.
+        identity: What tells this backbone and its weights from others (`engine.backbone_key`).
+        fit: How a photo becomes square: squash, crop or pad.
+        store: Where vectors are kept.
+    """
+
+    engine: Engine
+    identity: str
+    fit: str
+    store: Store
+
+    def compute(self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress) -> int:
+        """Compute what the store lacks and keep it; return how many photos that were.
+
+        Each vector is computed in inference mode and alone. Memory does not grow with the number of
+        photos but for their names; copies of a photo are computed once.
+
+        Args:
+            photos: N readable pictures; files are never modified.
+            digests: The SHA-256 of each, in hexadecimal.
+            title: What the stage is called.
+            progress: Told of each photo.
+
+        Raises:
+            UnreadableImage: Names the file.
+            ChangedPhoto: A file has another digest, or is gone; nothing is kept of it.
+        """
+        lacking = self.store.missing(self._keys(digests))
+        return sum(1 for _ in self._compute(photos, digests, lacking, title, progress))
+
+    def features(
+        self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress
+    ) -> Floats:
+        """Return one row per photo, float32 (N, D), in the order of `photos`; see `compute`.
+
+        Raises:
+            UnreadableImage: Names the file.
+            ChangedPhoto: A file has another digest, or is gone; nothing is kept of it.
+        """
+        keys = self._keys(digests)
+        rows = np.empty((len(keys), *self.engine.output_shape), np.float32)
+        lacking = np.flatnonzero(~self.store.fill(keys, rows)).tolist()
+        computed = {}
+        for index, vector in self._compute(photos, digests, lacking, title, progress):
+            rows[index], computed[keys[index]] = vector, index
+        for index in lacking:
+            rows[index] = rows[computed[keys[index]]]
+        return rows
+
+    def _compute(
+        self,
+        photos: Sequence[Path],
+        digests: Sequence[str],
+        lacking: list[int],
+        title: str,
+        progress: Progress,
+    ) -> Iterator[tuple[int, Floats]]:
+        """Yield the index and the vector of each different photo that is lacking, and keep them."""
+        keys = self._keys(digests)
+        first = {keys[index]: index for index in reversed(lacking)}
+        chosen = sorted(first.values())
+        if not chosen:
+            return
+        n_kept = len(photos) - len(lacking)
+        with progress.stage(f"{title} ({n_kept:,} kept)" if n_kept else title, len(chosen)) as advance:
+            files, known = [photos[index] for index in chosen], [digests[index] for index in chosen]
+            vectors = extract(self.engine, files, self.fit, known)
+            for batch in pixels.batches(zip(chosen, vectors, strict=True), KEPT_AT_A_TIME):
+                self.store.put([(keys[index], vector.tobytes()) for index, vector in batch], KIND)
+                advance(len(batch))
+                yield from batch
+
+    def n_missing(self, digests: Sequence[str]) -> int:
+        """Return how many different photos the store lacks."""
+        keys = self._keys(digests)
+        return len({keys[index] for index in self.store.missing(keys)})
+
+    def _keys(self, digests: Sequence[str]) -> list[bytes]:
+        what = f"{self.identity} {self.engine.image_size_px} {self.fit} {PIXELS_VERSION}".encode()
+        return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
+
+
+def extract(
+    engine: Engine, photos: Sequence[Path], fit: str, digests: Sequence[str] | None = None
+) -> Iterator[Floats]:
+    """Yield what an engine makes of each photo, in order; decoding and inference go on side by side.
+
+    Args:
+        engine: Maps pixels to features, or to probabilities.
+        photos: Readable pictures; files are never modified.
+        fit: How a photo becomes square: squash, crop or pad.
+        digests: The SHA-256 that the bytes of each must have, in hexadecimal; None: any.
+
+    Raises:
+        UnreadableImage: Names the file.
+        ChangedPhoto: A file has another digest, or is gone.
+    """
+    return engine.stream(pixels.read_many(photos, engine.image_size_px, fit, digests))

@@ -1,0 +1,1 @@
+"""What is to be known of the photos before anything is trained, and into which parts they go."""

@@ -1,0 +1,1 @@
+"""What counts as a picture, and bytes to pixels: the one decoder and resizer."""

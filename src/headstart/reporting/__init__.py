@@ -1,0 +1,1 @@
+"""How people see a run: leaderboard, model card, report, trackers."""

@@ -1,0 +1,1 @@
+"""Which files are photos and of what class: folders, tables and samples to a Dataset."""

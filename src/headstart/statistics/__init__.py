@@ -1,0 +1,1 @@
+"""What a number is worth: scores, intervals, paired tests, calibration."""

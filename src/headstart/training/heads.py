@@ -1,0 +1,235 @@
+"""What is fitted on the features of one backbone, once: heads, their answers, novelty, suspects, a curve."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.base import records
+from headstart.base.progress import Progress, Stopwatch
+from headstart.networks import features, novelty
+from headstart.networks.features import Extractor
+from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
+from headstart.results.curve import LearningCurve
+from headstart.statistics import metrics
+from headstart.statistics.answers import Answers
+from headstart.statistics.metrics import Evaluation
+from headstart.training import learning_curve, probe, suspects
+from headstart.training.probe import Head
+
+VERSION = 3
+"""Goes up when other heads, probabilities or learning curves come of the same features."""
+
+Floats = NDArray[np.float32]
+Array = NDArray[Any]
+
+
+class Heads:
+    """The probes of one backbone, and what they say of the photos that they were not fitted on.
+
+    What was fitted before on the same features, labels and turns is taken from the store.
+
+    Args:
+        name: Of the backbone.
+        extractor: The same, compiled.
+        photos: N, to learn from and to choose by.
+        turns: Which of them are for what.
+        class_names: C names.
+        seed: Of the folds and of the draws of the learning curve.
+        watch: Told what takes how long.
+        progress: Told of each photo.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        extractor: Extractor,
+        photos: Part,
+        turns: Sequence[Turn],
+        class_names: tuple[str, ...],
+        seed: int,
+        watch: Stopwatch,
+        progress: Progress,
+    ) -> None:
+        self._name, self._extractor, self._photos, self._turns = name, extractor, photos, tuple(turns)
+        self._class_names, self._seed = class_names, seed
+        self._watch, self._progress = watch, progress
+
+    @functools.cached_property
+    def features(self) -> Floats:
+        """Of the photos, float32 (N, D)."""
+        title = f"{self._name} features"
+        with self._watch.stage("features"):
+            return self._extractor.features(self._photos.files, self._photos.digests, title, self._progress)
+
+    def release(self) -> None:
+        """Drop the features, which take memory; they would be read again."""
+        self.__dict__.pop("features", None)
+
+    @functools.cached_property
+    def l2(self) -> float:
+        """The strength of the penalty: that of the least loss on the validation photos."""
+        if len(self._turns) == 1:
+            return self.heads[0].l2
+        photos = self._photos
+
+        def choose() -> tuple[Array, ...]:
+            return (np.array(probe.choose(self.features, photos.labels, photos.sample_weights, self._turns)),)
+
+        return float(self._once("penalty", choose)[0])
+
+    @functools.cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """For each turn the probe that was fitted on its training photos alone."""
+        if len(self._turns) == 1:
+            return (self._head_once("head", self._chosen),)
+        return tuple(
+            self._head_once(f"head {number}", functools.partial(self._fitted, turn.train))
+            for number, turn in enumerate(self._turns)
+        )
+
+    def _chosen(self) -> Head:
+        [turn] = self._turns
+        vectors, labels = self.features, self._photos.labels
+        return probe.fit(
+            vectors[turn.train],
+            labels[turn.train],
+            vectors[turn.validation],
+            labels[turn.validation],
+            self._weights(turn.train),
+        )
+
+    def _fitted(self, rows: NDArray[np.intp]) -> Head:
+        return probe.refit(self.features[rows], self._photos.labels[rows], self._weights(rows), self.l2)
+
+    def _weights(self, rows: NDArray[np.intp]) -> Floats:
+        weights = self._photos.sample_weights[rows]
+        return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+    @functools.cached_property
+    def whole(self) -> Head:
+        """The probe that was fitted on all photos, its penalty chosen before."""
+
+        def refit() -> Head:
+            rows = np.arange(len(self._photos.files))
+            start = self.heads[0]
+            return probe.refit(self.features, self._photos.labels, self._weights(rows), self.l2, start=start)
+
+        return self._head_once("whole", refit)
+
+    @functools.cached_property
+    def _fold_of(self) -> NDArray[np.int64]:
+        if len(self._turns) == 1:
+            return folds(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
+        return held_out_in(self._turns, len(self._photos.files))
+
+    @property
+    def judged(self) -> NDArray[np.intp]:
+        """Rows of the photos that some heads were not fitted on.
+
+        A class that is a single group of photos was fitted on by every head: its answers prove nothing.
+        """
+        return np.flatnonzero(self._fold_of != IN_EVERY_FIT)
+
+    @functools.cached_property
+    def out_of_fold(self) -> Floats:
+        """What heads that were not fitted on a photo make of it, float32 (N, C)."""
+        photos = self._photos
+
+        def ask() -> tuple[Array, ...]:
+            return (
+                suspects.out_of_fold(
+                    self.features, photos.labels, self._fold_of, photos.sample_weights, self.l2
+                ),
+            )
+
+        return self._once("out of fold", ask)[0]
+
+    @functools.cached_property
+    def novelty(self) -> tuple[Floats, Floats]:
+        """What novelty is measured from, (R, D), and the scores of the judged photos, by the others, (M,)."""
+        labels, seed = self._photos.labels, self._seed
+
+        def measure() -> tuple[Array, ...]:
+            return (
+                novelty.references(self.features, labels, seed=seed),
+                novelty.out_of_fold(self.features, labels, self._fold_of, seed=seed),
+            )
+
+        references, scores = self._once("novelty", measure)
+        return references, scores
+
+    @functools.cached_property
+    def scores(self) -> Evaluation:
+        """What the probe is worth on the validation photos."""
+        if len(self._turns) == 1:
+            rows = self._turns[0].validation
+            answers = self.heads[0].probabilities(self.features[rows])
+        else:
+            rows = self.judged
+            answers = self.out_of_fold[rows]
+        return metrics.evaluate(self._photos.labels[rows], answers, self._class_names)
+
+    @property
+    def answers(self) -> Answers:
+        """The answers of heads that were not fitted on a photo, to the judged photos."""
+        return Answers(f"{self._name}/features", self.judged, self.out_of_fold[self.judged])
+
+    def learning_curve(self) -> LearningCurve:
+        """Return how accuracy on the validation photos grew with the training photos."""
+        photos = self._photos
+
+        def measure() -> tuple[Array, ...]:
+            found = learning_curve.measure(
+                self.features,
+                photos.labels,
+                photos.groups,
+                photos.sample_weights,
+                self._turns,
+                class_names=self._class_names,
+                l2=self.l2,
+                repeats=learning_curve.REPEATS if len(self._turns) == 1 else 2,
+                seed=self._seed,
+            )
+            return (np.frombuffer(records.to_bytes(found), np.uint8),)
+
+        with self._watch.stage("learning curve"):
+            (content,) = self._once(f"learning curve {self._class_names}", measure)
+        return records.from_bytes(content.tobytes(), LearningCurve)
+
+    def _head_once(self, what: str, fit: Callable[[], Head]) -> Head:
+        def arrays() -> tuple[Array, ...]:
+            found = fit()
+            return found.weights, found.bias, np.array(found.l2)
+
+        weights, bias, l2 = self._once(what, arrays)
+        return Head(weights, bias, float(l2))
+
+    def _once(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Return what was computed from these features, labels and turns before, else compute and keep it."""
+        store, key = self._extractor.store, hashlib.sha256(f"{what} {self._identity}".encode()).digest()
+        with self._watch.stage("probe"):
+            kept = store.get([key])
+            if kept:
+                return records.from_npz(kept[key])
+            found = compute()
+            store.put([(key, records.to_npz(found))], features.KIND)
+        return found
+
+    @functools.cached_property
+    def _identity(self) -> str:
+        """What decides all of this but the name of the thing."""
+        photos = self._photos
+        decided_by = (
+            VERSION,
+            self._extractor.identity,
+            self._extractor.fit,
+            self._seed,
+            photos.digests,
+            [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
+            [(turn.train.tobytes(), turn.validation.tobytes()) for turn in self._turns],
+        )
+        return hashlib.sha256(repr(decided_by).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Who calls whom, in order: what each command does from its first step to its last."""

@@ -1,0 +1,158 @@
+"""What a report shows of the photos themselves: gallery.json, made while the photos are at hand."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.base import records
+from headstart.base.errors import ChangedPhoto, UnreadableImage
+from headstart.base.progress import Progress
+from headstart.networks import classifier
+from headstart.networks import features as vectors
+from headstart.networks.explanation import Explainer, overlay
+from headstart.photos.splits import Part
+from headstart.pictures import pixels
+from headstart.reporting import projection
+from headstart.results import gallery, predictions
+from headstart.results.comparison import FindingSummary
+from headstart.results.gallery import Explained, Spot
+from headstart.results.predictions import Predictions
+from headstart.results.run import Run
+from headstart.storage.store import Store
+from headstart.workflow.trial import Trial
+
+MAP_VERSION = 1
+"""Goes up when another map comes of the same features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What there is to be shown.
+
+    Attributes:
+        root: Folder that all paths are relative to.
+        parts: Train, validation and test by name.
+        class_names: C names.
+        findings: Gravest first.
+        suspects: Paths of photos whose labels look wrong, worst first.
+        trial: The backbone of the candidate that is shown.
+        chosen: The name of that candidate, the recommended one.
+    """
+
+    root: Path
+    parts: dict[str, Part]
+    class_names: tuple[str, ...]
+    findings: tuple[FindingSummary, ...]
+    suspects: tuple[str, ...]
+    trial: Trial
+    chosen: str
+
+
+def write(run: Run, material: Material, store: Store, progress: Progress) -> None:
+    """Write gallery.json into a run folder that holds predictions.csv and the recommended model.
+
+    Raises:
+        DiskFull: No space is left.
+    """
+    answers = predictions.read(run.folder, material.class_names)
+    chosen = answers.pop(material.chosen)
+    spots = place(material, chosen, store, progress)
+    shown = gallery.wanted(
+        material.findings, material.suspects, chosen, list(answers.values()), [spot.path for spot in spots]
+    )
+    digests = _digests(material)
+    keys = _thumbnail_keys(digests, shown)
+    values = store.get(list(keys.values()))
+    kept = {path: values[key] for path, key in keys.items() if key in values}
+    made = gallery.make(
+        [(path, material.root / path) for path in shown],
+        kept=kept,
+        digests=digests,
+        explained=list(explained(run, chosen, material.root, digests)),
+        spots=spots,
+        projection=projection.described(len(spots), material.trial.row.name),
+        backbone=material.trial.row.name,
+        progress=progress,
+    )
+    records.write_json(run.folder / gallery.FILE, made)
+    new = [one for one in made.pictures if one.path in keys and one.path not in kept]
+    store.put([(keys[one.path], one.thumbnail) for one in new], vectors.KIND)
+
+
+def _digests(material: Material) -> dict[str, str]:
+    return {
+        path: digest
+        for part in material.parts.values()
+        for path, digest in zip(part.paths, part.digests, strict=True)
+    }
+
+
+def _thumbnail_keys(digests: Mapping[str, str], paths: Sequence[str]) -> dict[str, bytes]:
+    """Return what the thumbnails of photos are kept under, for those whose digests are known."""
+    version = f"thumbnail {gallery.VERSION} {pixels.PIXELS_VERSION}"
+    return {
+        path: hashlib.sha256(f"{version} {digests[path]}".encode()).digest()
+        for path in paths
+        if path in digests
+    }
+
+
+def place(material: Material, chosen: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
+    """Return the map: all photos, or mistakes, suspects and others drawn at random."""
+    parts = [(name, part) for name, part in material.parts.items() if part.files]
+    paths = [path for _, part in parts for path in part.paths]
+    row_of = {path: row for row, path in enumerate(paths)}
+    mistakes = [chosen.paths[row] for row in chosen.confident_mistakes(len(chosen.paths))]
+    drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.suspects)])
+    trial, test = material.trial, material.parts["test"]
+    all_features = np.concatenate([trial.heads.features, trial.features_of(test)])
+    names = [name for name, part in parts for _ in part.paths]
+    labels = np.concatenate([part.labels for _, part in parts])
+    return gallery.place(
+        [paths[row] for row in drawn],
+        [names[row] for row in drawn],
+        [material.class_names[labels[row]] for row in drawn],
+        _positions(all_features[drawn], trial.settings.seed, store),
+        chosen,
+    )
+
+
+def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArray[np.float64]:
+    """Return the map of these features, from the store where it was drawn before."""
+    key = hashlib.sha256(f"map {MAP_VERSION} {seed}".encode() + features.tobytes()).digest()
+    kept = store.get([key])
+    if kept:
+        return records.from_npz(kept[key])[0]
+    found = projection.project(features, seed=seed)
+    store.put([(key, records.to_npz((found,)))], vectors.KIND)
+    return found
+
+
+def explained(run: Run, chosen: Predictions, root: Path, digests: Mapping[str, str]) -> Iterator[Explained]:
+    """Yield heat maps of the recommended candidate over some test photos, for the class that it predicts.
+
+    A photo that was changed or removed since it was measured on is passed over.
+
+    Covering patches comes nearer to what a fine-tuned network needs, and takes seconds; a comparison of heads
+    on features that are kept takes no longer itself.
+    """
+    model = classifier.load_run(run.folder)
+    explainer = Explainer(model.engine, "cam" if model.record.technique == "features" else "occlusion")
+    rows: Sequence[int] = gallery.to_explain(chosen)
+
+    def read(row: int) -> pixels.Pixels | None:
+        path = chosen.paths[row]
+        try:
+            return pixels.read(root / path, model.record.image_size_px, model.record.fit, digests[path])
+        except (ChangedPhoto, UnreadableImage):
+            return None
+
+    for row, picture in zip(rows, pixels.map_in_order(read, rows), strict=True):
+        if picture is None:
+            continue
+        heat = explainer.explain(picture, int(chosen.predicted[row]))
+        yield gallery.explain(chosen, row, picture, overlay(picture, heat), explainer.method)

@@ -1,0 +1,134 @@
+"""What is tried in the time there is: a forecast before anything is trained, and what is left out for it."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+from headstart.base.progress import Progress
+from headstart.base.settings import Settings
+from headstart.base.words import in_words
+from headstart.results.cost import Forecast
+from headstart.workflow import forecast
+from headstart.workflow.trial import Trial
+
+
+class Plan:
+    """The trials that there is time for.
+
+    With a budget, fewer backbones are tried: the costliest are left out until feature extraction fits;
+    then those with the best probes are fine-tuned, as many as fit; then, of a single one, fewer passes.
+
+    Args:
+        trials: All that was asked for, opened.
+        settings: What was asked for.
+        start: When the run started, by `time.perf_counter`.
+        progress: Told the forecast, and what is left out.
+
+    Attributes:
+        trials: Those that are probed.
+        forecast: What they will cost, fine-tuning of all of them included.
+    """
+
+    def __init__(self, trials: Sequence[Trial], settings: Settings, start: float, progress: Progress) -> None:
+        self.trials = list(trials)
+        self._settings, self._start, self._progress = settings, start, progress
+        self._left_out: list[str] = []
+        self._has_finetune = "finetune" in settings.techniques
+        for trial in trials:
+            trial.costs()
+        self._drop_costly()
+        self.forecast = self._forecast()
+        progress.remark(self._in_words())
+
+    @property
+    def _budget(self) -> float | None:
+        return self._settings.budget_seconds
+
+    def _spent(self) -> float:
+        return time.perf_counter() - self._start
+
+    def _drop_costly(self) -> None:
+        def seconds(trial: Trial) -> float:
+            return forecast.total(trial.features_stages())
+
+        while self._budget and len(self.trials) > 1:
+            if self._spent() + sum(map(seconds, self.trials)) <= self._budget:
+                break
+            costliest = max(self.trials, key=seconds)
+            self.trials.remove(costliest)
+            self._leave_out(f"{costliest.row.name}, which takes {in_words(seconds(costliest))}")
+
+    def _leave_out(self, what: str) -> None:
+        self._left_out.append(what)
+        self._progress.remark(f"Left out for lack of time: {what}.")
+
+    def finetuning(self) -> Iterator[tuple[Trial, int]]:
+        """Yield what to fine-tune and for how many passes, by the time that is left when it is asked for.
+
+        Without features among the techniques, one is fine-tuned however long it takes.
+        """
+        epochs = self._settings.epochs
+        if not self._has_finetune:
+            return
+        if self._budget is None:
+            yield from ((trial, epochs) for trial in self.trials)
+            return
+        best_first = sorted(self.trials, key=lambda trial: trial.heads.scores.log_loss)
+        for number, trial in enumerate(best_first):
+            fitting = [n for n in range(epochs, 0, -1) if self._fits(trial, n)]
+            is_needed = number == 0 and "features" not in self._settings.techniques
+            if fitting[:1] == [epochs] or (number == 0 and fitting):
+                n_epochs = fitting[0]
+            elif is_needed:
+                n_epochs = 1
+            else:
+                self._leave_out(f"fine-tuning of {trial.row.name}")
+                continue
+            if n_epochs < epochs:
+                self._leave_out(f"{epochs - n_epochs} of {epochs} passes of fine-tuning {trial.row.name}")
+            yield trial, n_epochs
+
+    def _fits(self, trial: Trial, epochs: int) -> bool:
+        assert self._budget is not None
+        tests = sum(one.features_stages()["test"] for one in self.trials)
+        return self._spent() + forecast.total(trial.finetune_stages(epochs)) + tests <= self._budget
+
+    def _forecast(self) -> Forecast:
+        epochs = self._settings.epochs
+        stages = {"so far": self._spent()}
+        for trial in self.trials:
+            parts = trial.features_stages() | (trial.finetune_stages(epochs) if self._has_finetune else {})
+            stages |= {f"{trial.row.name} {stage}": seconds for stage, seconds in parts.items()}
+        has_finetune, first = self._has_finetune, self.trials[0]
+        stages |= forecast.judging_stages(
+            first.costs(), first.work(epochs), has_finetune=has_finetune, has_report=self._settings.report
+        )
+        return Forecast(
+            stages=stages,
+            seconds=forecast.total(stages),
+            disk_mb=sum(
+                forecast.disk_mb(one.costs(), one.work(epochs), has_finetune=has_finetune)
+                for one in self.trials
+            ),
+            memory_mb=forecast.memory_mb(
+                [one.work(epochs) for one in self.trials], has_finetune=has_finetune
+            ),
+            budget_seconds=self._budget,
+        )
+
+    def _in_words(self) -> str:
+        said = self.forecast
+        limit = f", to be fitted into {in_words(self._budget)}" if self._budget else ""
+        return (
+            f"Forecast: {in_words(said.seconds)} in all{limit}; "
+            f"{said.disk_mb:,.0f} MB of disk, {said.memory_mb / 1000:.1f} GB of memory."
+        )
+
+    def with_actual(self) -> Forecast:
+        """Return the forecast beside what it has come to by now, and what was left out."""
+        return dataclasses.replace(
+            self.forecast,
+            actual_seconds=self._spent(),
+            actual_memory_mb=forecast.peak_memory_mb(),
+            left_out=tuple(self._left_out),
+        )

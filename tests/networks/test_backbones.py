@@ -1,0 +1,296 @@
+"""Graphs: the real weights on real photos, and against the networks written out in NumPy."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import sklearn.datasets
+from numpy.typing import NDArray
+from test_torch_file import state_dict_of
+
+from headstart.base.errors import MissingPackage, SettingsError, UnknownBackbone, WeightsError
+from headstart.base.progress import Progress
+from headstart.networks import torch_file, weights
+from headstart.networks.backbones import build, find, imagenet_head, import_keras, list_backbones
+from headstart.networks.backbones.torch_weights import load
+
+WITH_WHEELS = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+# Classes of ImageNet: 281 tabby, 282 tiger cat, 285 Egyptian cat; 967 espresso; 698 palace.
+GOLDEN: dict[str, tuple[Callable[[], Any], set[int]]] = {
+    "chelsea": (skimage.data.chelsea, {281, 282, 285}),
+    "coffee": (skimage.data.coffee, {967}),
+    "china": (lambda: sklearn.datasets.load_sample_image("china.jpg"), {698}),
+}
+
+
+@pytest.fixture(scope="module", params=WITH_WHEELS)
+def name(request: pytest.FixtureRequest) -> str:
+    """One after another the rows with weights on the package index."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def backbone(name: str) -> Any:
+    """The graph with its real weights, at its own size."""
+    return build(name)
+
+
+def tensors_of(name: str) -> dict[str, NDArray[np.float32]]:
+    path = weights.locate(find(name), None, Progress())
+    assert path is not None
+    return torch_file.read(path)
+
+
+def central_square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    return cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_LINEAR)[None].astype(np.float32)
+
+
+def run(model: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(model(pixels, training=False))
+
+
+@pytest.mark.parametrize("photo", GOLDEN)
+def test_known_photos_come_out_as_what_they_show(name: str, backbone: Any, photo: str) -> None:
+    row = find(name)
+    path = weights.locate(row, None, Progress())
+    assert path is not None
+    matrix, bias = imagenet_head(row, path)
+    open_photo, expected = GOLDEN[photo]
+    logits = run(backbone, central_square(open_photo(), row.input_size_px)) @ matrix + bias
+    assert int(logits.argmax()) in expected
+
+
+def test_the_table_tells_the_truth_of_the_graph(name: str, backbone: Any) -> None:
+    row = find(name)
+    assert backbone.count_params() == row.parameters
+    assert backbone.input_shape == (None, row.input_size_px, row.input_size_px, 3)
+    assert backbone.output_shape == (None, row.feature_size)
+
+
+# With the classification layer's 1,281,000, without the moving statistics. MobileNetV2: torchvision,
+# MobileNet_V2_Weights.IMAGENET1K_V1 num_params. EfficientNet-Lite: millions, tensorflow/tpu README.
+PUBLISHED = {
+    "mobilenet_v2": (3.504872, 6),
+    "efficientnet_lite0": (4.7, 1),
+    "efficientnet_lite1": (5.4, 1),
+    "efficientnet_lite2": (6.1, 1),
+}
+
+
+def test_parameters_are_as_many_as_published(name: str, backbone: Any) -> None:
+    trainable = sum(int(np.prod(weight.shape)) for weight in backbone.trainable_weights)
+    millions, digits = PUBLISHED[name]
+    assert round((trainable + 1_281_000) / 1e6, digits) == millions
+
+
+Pads = Callable[[int, int, int], tuple[int, int]]
+
+
+def even_pads(_side: int, kernel: int, _stride: int) -> tuple[int, int]:
+    """torch: padding=(kernel - 1) // 2."""
+    return (kernel - 1) // 2, (kernel - 1) // 2
+
+
+def same_pads(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2
+
+
+class Written:
+    """Torch's layers in NumPy, float64 (H, W, C), by torch's names."""
+
+    def __init__(self, tensors: dict[str, NDArray[np.float32]], epsilon: float, pads: Pads) -> None:
+        self.tensors, self.epsilon, self.pads = tensors, epsilon, pads
+
+    def convolve(self, x: NDArray[Any], layer: str, norm: str, stride: int = 1, relu: bool = True) -> Any:
+        kernel = self.tensors[f"{layer}.weight"].astype(float)
+        size = kernel.shape[-1]
+        is_depthwise = kernel.shape[1] == 1 and x.shape[-1] > 1
+        x = np.pad(x, [self.pads(side, size, stride) for side in x.shape[:2]] + [(0, 0)])
+        height, width = ((side - size) // stride + 1 for side in x.shape[:2])
+        total: Any = 0
+        for i, j in np.ndindex(size, size):
+            part = x[i : i + stride * height : stride, j : j + stride * width : stride][:height, :width]
+            total += part * kernel[:, 0, i, j] if is_depthwise else part @ kernel[:, :, i, j].T
+        gamma, beta, mean, variance = (
+            self.tensors[f"{norm}.{part}"].astype(float)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        total = (total - mean) / np.sqrt(variance + self.epsilon) * gamma + beta
+        return total.clip(0, 6) if relu else total
+
+
+def written_mobilenet_v2(pixels: NDArray[Any]) -> Any:
+    """`forward` of torchvision's MobileNetV2, after its `Normalize`."""
+    net = Written(tensors_of("mobilenet_v2"), 1e-5, even_pads)
+    x = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    x = net.convolve(x, "features.0.0", "features.0.1", 2)
+    for number in range(1, 18):
+        start, block = x, f"features.{number}.conv"
+        stride, narrow = (2 if number in (2, 4, 7, 14) else 1), 1
+        if number > 1:
+            x, narrow = net.convolve(x, f"{block}.0.0", f"{block}.0.1"), 2
+        x = net.convolve(x, f"{block}.{narrow - 1}.0", f"{block}.{narrow - 1}.1", stride)
+        x = net.convolve(x, f"{block}.{narrow}", f"{block}.{narrow + 1}", relu=False)
+        x = x + start if x.shape == start.shape else x
+    return net.convolve(x, "features.18.0", "features.18.1").mean((0, 1))
+
+
+def written_efficientnet_lite0(pixels: NDArray[Any]) -> Any:
+    """EfficientNet-Lite0 by the names of its torch file."""
+    net = Written(tensors_of("efficientnet_lite0"), 1e-3, same_pads)
+    x = net.convolve((pixels - 127) / 128, "_conv_stem", "_bn0", 2)
+    for number in range(16):
+        start, block = x, f"_blocks.{number}"
+        if number > 0:
+            x = net.convolve(x, f"{block}._expand_conv", f"{block}._bn0")
+        x = net.convolve(x, f"{block}._depthwise_conv", f"{block}._bn1", 2 if number in (1, 3, 5, 11) else 1)
+        x = net.convolve(x, f"{block}._project_conv", f"{block}._bn2", relu=False)
+        x = x + start if x.shape == start.shape else x
+    return net.convolve(x, "_conv_head", "_bn1").mean((0, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "size_px"),
+    # An odd number of pixels tells the two ways of padding apart in another place than an even one.
+    [("mobilenet_v2", written_mobilenet_v2, 64), ("efficientnet_lite0", written_efficientnet_lite0, 65)],
+)
+def test_features_equal_the_network_written_out(
+    name: str, written: Callable[[NDArray[Any]], Any], size_px: int
+) -> None:
+    pixels = central_square(GOLDEN["chelsea"][0](), size_px)
+    features = run(build(name, image_size_px=size_px), pixels)[0]
+    assert features == pytest.approx(written(pixels[0].astype(float)), abs=1e-3)
+    assert features.max() > 1
+
+
+def check_flat(model: Any, last_block: str) -> None:
+    names = [layer.name for layer in model.layers]
+    assert names[0] == "pixels"
+    assert model.input.dtype == "float32"
+    assert names[-1] == "features"
+    assert not any(hasattr(layer, "layers") for layer in model.layers)
+    last = names[names.index(last_block) :]
+    assert 4 <= len(last) < len(names) / 2
+    assert any(layer.endswith("_bn") for layer in last)
+
+
+def test_the_graph_is_flat_and_its_last_block_has_a_name(name: str, backbone: Any) -> None:
+    check_flat(backbone, find(name).last_block)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "tiny"])
+def test_random_weights_are_the_same_at_every_call(name: str) -> None:
+    first, second = (build(name, image_size_px=48, random_weights=True) for _ in range(2))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 48, 48, 3)).astype(np.float32)
+    features = run(first, pixels)
+    assert np.array_equal(features, run(second, pixels))
+    assert np.isfinite(features).all()
+    assert not np.allclose(features[0], features[1], atol=1e-3)
+
+
+def test_tiny_is_tiny_and_flat() -> None:
+    row, model = find("tiny"), build("tiny")
+    check_flat(model, row.last_block)
+    assert model.count_params() == row.parameters == 1464
+    assert model.output_shape == (None, row.feature_size) == (None, 8)
+
+
+def test_a_file_must_have_each_tensor_once(tmp_path: Path) -> None:
+    model, path = build("tiny"), tmp_path / "tiny.pth"
+    random = np.random.default_rng(0)
+    layers = [layer for layer in model.layers if layer.weights]
+    torch_names = {layer.name: f"torch.{layer.name}" for layer in layers}
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for layer in layers:
+        shape = (8, layer.input.shape[-1], 3, 3) if layer.name.endswith("_conv") else (8,)
+        parts = ["weight"] if len(shape) == 4 else ["weight", "bias", "running_mean", "running_var"]
+        tensors |= {f"torch.{layer.name}.{part}": random.random(shape, np.float32) for part in parts}
+    tensors["fc.bias"] = np.zeros(3, np.float32)
+
+    def refused(changed: dict[str, NDArray[np.float32]]) -> str:
+        path.write_bytes(state_dict_of(changed))
+        with pytest.raises(WeightsError) as caught:
+            load(model, path, torch_names, left_out=["fc"])
+        return str(caught.value)
+
+    start = f"{path} holds the weights of another network: "
+    fix = "\nDelete it; `headstart weights pull` brings the expected one."
+    assert refused(tensors | {"more": np.zeros(1, np.float32)}) == f"{start}it has more besides.{fix}"
+    less = {key: one for key, one in tensors.items() if key != "torch.block_2_conv_bn.bias"}
+    assert refused(less) == f"{start}it lacks torch.block_2_conv_bn.bias.{fix}"
+    other = tensors | {"torch.block_1_conv.weight": np.zeros((8, 3, 5, 5), np.float32)}
+    assert refused(other) == f"{start}block_1_conv is (3, 3, 3, 8) here and (5, 5, 3, 8) there.{fix}"
+
+    path.write_bytes(state_dict_of(tensors))
+    load(model, path, torch_names, left_out=["fc"])
+    kernel = model.get_layer("block_1_conv").get_weights()[0]
+    assert kernel[0, 1, 2, 3] == tensors["torch.block_1_conv.weight"][3, 2, 0, 1]
+    assert np.array_equal(
+        model.get_layer("block_1_conv_bn").get_weights()[3], tensors["torch.block_1_conv_bn.running_var"]
+    )
+
+
+def test_names_are_unique_and_begin_with_the_defaults() -> None:
+    names = list_backbones()
+    assert names[:2] == ("mobilenet_v2", "efficientnet_lite0")
+    assert len(set(names)) == len(names)
+    assert "tiny" in names
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("mobilenetv2", "mobilenet_v2"), ("EfficientNet-Lite1", "efficientnet_lite1")]
+)
+def test_an_unknown_backbone_gives_the_nearest(wrong: str, near: str) -> None:
+    with pytest.raises(UnknownBackbone) as caught:
+        find(wrong)
+    n = len(list_backbones())
+    assert str(caught.value) == (
+        f"No backbone is named {wrong!r}.\nDid you mean {near!r}? `headstart backbones` lists all {n}."
+    )
+
+
+def test_a_name_like_no_other_gives_the_list() -> None:
+    with pytest.raises(UnknownBackbone) as caught:
+        find("zzz")
+    assert caught.value.fix == f"`headstart backbones` lists all {len(list_backbones())}."
+
+
+def test_the_table_needs_no_tensorflow() -> None:
+    code = (
+        "import sys; from headstart import backbones, weights; backbones.list_backbones(); "
+        "backbones.find('mobilenet_v2'); print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_without_tensorflow_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingPackage) as caught:
+        build("tiny")
+    assert str(caught.value) == (
+        "TensorFlow, which builds and trains backbones, cannot be imported: "
+        "import of tensorflow halted; None in sys.modules.\n"
+        "Run `pip install 'tensorflow-cpu~=2.21.0' 'keras~=3.15.0'`, "
+        "or with 'tensorflow[and-cuda]~=2.21.0' for an NVIDIA GPU."
+    )
+
+
+def test_keras_on_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_keras().backend, "backend", lambda: "jax")
+    with pytest.raises(SettingsError) as caught:
+        build("tiny")
+    assert str(caught.value) == "Keras runs on 'jax'.\nSet KERAS_BACKEND=tensorflow and run this again."

@@ -1,0 +1,72 @@
+"""A divided backbone computes what the whole one does, and learns where it is told to."""
+
+import numpy as np
+import pytest
+
+from headstart.networks import backbones
+from headstart.networks.backbones import import_keras
+from headstart.training import tail
+
+
+def pictures(size_px: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (3, size_px, size_px, 3)).astype(np.float32)
+
+
+SLOW = [
+    pytest.param(name, unfreeze, marks=pytest.mark.slow)
+    for name in ("efficientnet_lite0", "resnet50_v2", "efficientnet_v2_b0", "densenet121", "convnext_tiny")
+    for unfreeze in ("last", "half", "all", "20")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "unfreeze"),
+    [*(("tiny", unfreeze) for unfreeze in ("last", "half", "all", "20")), ("mobilenet_v2", "half"), *SLOW],
+)
+def test_trunk_and_tail_together_are_the_backbone(name: str, unfreeze: str) -> None:
+    row = backbones.find(name)
+    model = backbones.build(name, image_size_px=64, random_weights=True)
+    divided = tail.divide(model, row.last_block, unfreeze)
+    pixels = pictures(64)
+    expected = model.predict_on_batch(pixels)
+    middle = divided.trunk.predict_on_batch(pixels) if divided.trunk else pixels
+    tolerance = 1e-4 * np.abs(expected).max()
+    assert np.abs(divided.whole.predict_on_batch(pixels) - expected).max() < tolerance
+    assert np.abs(divided.tail.predict_on_batch(middle) - expected).max() < tolerance
+    assert (divided.trunk is None) == (unfreeze == "all" or (name, unfreeze) == ("tiny", "20"))
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "expected"), [("last", 1), ("half", 2), ("all", 3), ("2", 2), ("99", 3)]
+)
+def test_how_many_layers_learn(unfreeze: str, expected: int) -> None:
+    model = backbones.build("tiny")
+    divided = tail.divide(model, "block_3_conv", unfreeze)
+    assert divided.trained_layers == expected
+    learning = {layer.name for layer in divided.tail.layers if layer.trainable_weights}
+    assert learning == {f"block_{number}_conv" for number in range(4 - expected, 4)}
+
+
+def test_no_batchnorm_is_left_to_train() -> None:
+    keras = import_keras()
+    model = backbones.build("resnet50_v2", image_size_px=64, random_weights=True)
+    divided = tail.divide(model, backbones.find("resnet50_v2").last_block, "half")
+    norms = [layer for layer in divided.tail.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms  # those before an activation have no convolution to be folded into
+    assert not any(norm.trainable_weights for norm in norms)
+
+
+def test_a_channel_that_hardly_varied_takes_small_steps() -> None:
+    """The reason for folding: a kernel's step must not be multiplied by hundreds on its way out."""
+    model = backbones.build("tiny")
+    norm = model.get_layer("block_3_conv_bn")
+    norm.moving_variance.assign(np.full(8, 1e-12, np.float32))
+    whole = tail.divide(model, "block_3_conv", "last").whole
+    kernel = whole.get_layer("block_3_conv").kernel
+    pixels = pictures(32)
+    before = whole.predict_on_batch(pixels)
+    kernel.assign(kernel + 1e-4)
+    folded_step = np.abs(whole.predict_on_batch(pixels) - before).max()
+    plain = model.get_layer("block_3_conv").kernel
+    plain.assign(plain + 1e-4)
+    assert folded_step < 0.1 * np.abs(model.predict_on_batch(pixels) - before).max()

@@ -1,0 +1,135 @@
+"""With a budget less is tried: costly backbones first, then fine-tuning by the probes, then passes."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from headstart.base.progress import Progress
+from headstart.base.settings import Settings
+from headstart.workflow.forecast import Costs, Work
+from headstart.workflow.plan import Plan
+from headstart.workflow.trial import Trial
+
+WORK = Work(120, 100, 20, 30, 0, 0, 8, 3, 0, 100, 1, 1, 1, 1, True)
+
+
+@dataclass
+class Row:
+    name: str
+
+
+@dataclass
+class Scores:
+    log_loss: float
+
+
+@dataclass
+class Probes:
+    scores: Scores
+
+
+@dataclass
+class Made:
+    """A trial whose costs are given, so that no machine decides the test."""
+
+    name: str
+    features_s: float
+    pass_s: float
+    log_loss: float
+    row: Row = field(init=False)
+    heads: Probes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.row, self.heads = Row(self.name), Probes(Scores(self.log_loss))
+
+    def costs(self) -> Costs:
+        return Costs()
+
+    def work(self, epochs: int) -> Work:
+        return WORK
+
+    def features_stages(self) -> dict[str, float]:
+        return {"features": self.features_s, "test": 1.0}
+
+    def finetune_stages(self, epochs: int) -> dict[str, float]:
+        return {"finetune": self.pass_s * epochs}
+
+
+class Remarks(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def remark(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def made_plan(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
+    asked = Settings(data="photos", **settings)
+    return Plan(cast(list[Trial], trials), asked, time.perf_counter(), said or Remarks())
+
+
+def tuned(plan: Plan) -> list[tuple[str, int]]:
+    return [(trial.row.name, epochs) for trial, epochs in plan.finetuning()]
+
+
+A, B, C = Made("a", 10, 100, 0.3), Made("b", 40, 100, 0.1), Made("c", 20, 300, 0.2)
+
+
+def test_without_a_budget_all_is_tried_in_the_order_asked_for() -> None:
+    said = Remarks()
+    plan = made_plan([A, B, C], said)
+    assert [trial.row.name for trial in plan.trials] == ["a", "b", "c"]
+    assert tuned(plan) == [("a", 2), ("b", 2), ("c", 2)]
+    assert plan.forecast.seconds == pytest.approx(11 + 41 + 21 + 200 + 200 + 600, abs=1)
+    assert said.lines == ["Forecast: 17 min 53 s in all; 0 MB of disk, 2.7 GB of memory."]
+    assert plan.with_actual().left_out == ()
+
+
+def test_the_costliest_backbones_are_left_out_first() -> None:
+    said = Remarks()
+    plan = made_plan([A, B, C], said, budget="35s", techniques=("features",))
+    assert [trial.row.name for trial in plan.trials] == ["a", "c"]
+    assert said.lines[0] == "Left out for lack of time: b, which takes 41 s."
+    assert plan.with_actual().left_out == ("b, which takes 41 s",)
+    assert plan.forecast.budget_seconds == 35
+
+
+def test_one_backbone_is_left_however_long_it_takes() -> None:
+    assert [trial.row.name for trial in made_plan([A, B], budget="1s").trials] == ["a"]
+
+
+def test_the_best_probes_are_fine_tuned_as_many_as_fit() -> None:
+    said = Remarks()
+    plan = made_plan([A, B, C], said, budget="5m")
+    # b and a fit one by one (nothing really takes time here); c, three times as long, does not.
+    assert tuned(plan) == [("b", 2), ("a", 2)]
+    assert plan.with_actual().left_out == ("fine-tuning of c",)
+
+
+def test_of_a_single_one_fewer_passes_are_made() -> None:
+    plan = made_plan([C], budget="8m", epochs=3)
+    assert tuned(plan) == [("c", 1)]
+    assert plan.with_actual().left_out == ("2 of 3 passes of fine-tuning c",)
+
+
+def test_where_not_even_one_pass_fits_features_are_left() -> None:
+    plan = made_plan([C], budget="1m")
+    assert tuned(plan) == []
+    assert plan.with_actual().left_out == ("fine-tuning of c",)
+
+
+def test_fine_tuning_alone_is_done_however_long_it_takes() -> None:
+    assert tuned(made_plan([C], budget="1m", techniques=("finetune",))) == [("c", 1)]
+
+
+def test_time_that_went_by_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = made_plan([A, B], budget="5m")
+    now = time.perf_counter()
+    monkeypatch.setattr(time, "perf_counter", lambda: now + 90)
+    assert tuned(plan) == [("b", 2), ("a", 2)]
+    monkeypatch.setattr(time, "perf_counter", lambda: now + 110)
+    assert tuned(plan) == [("b", 1)]
