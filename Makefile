@@ -21,6 +21,7 @@ test: $(READY) ## lint, types and the tests, without the slow ones
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest
 
 test-all: $(READY) ## the slow tests too
@@ -43,7 +44,7 @@ lock: $(READY) ## pin anew what is tested, for every Python and system
 		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove the virtual environment and the caches, and keep the runs
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

@@ -1,9 +1,12 @@
-"""The order of modules in docs/design.md holds, and what is slow to import is imported late."""
+"""The rooms of docs/design.md are those of the package, and what is slow to import is imported late."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,25 +23,28 @@ DUSTBINS = {"common", "helpers", "misc", "util", "utils"}
 
 
 @cache
-def order() -> tuple[str, ...]:
-    """The modules in the layout of docs/design.md, from the first that may be imported to the last."""
+def mapped() -> dict[str, list[str]]:
+    """The rooms in the layout of docs/design.md, each with its modules; those at the top stand under ""."""
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     layout = re.search(r"^src/headstart/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert layout, "docs/design.md has no layout block"
-    return tuple(re.findall(r"^  (\w+(?:/\w+)?)(?:\.py|/) ", layout[1], re.MULTILINE))
-
-
-def line_of(path: str) -> str:
-    """The layout's line that a path below src/headstart is on: its own, or its folder's."""
-    return path if path in order() else path.split("/")[0]
+    rooms: dict[str, list[str]] = {"": []}
+    for indent, name, suffix in re.findall(r"^( +)(\w+)(\.py|/) ", layout[1], re.MULTILINE):
+        if indent == "  " and suffix == "/":
+            rooms[name] = []
+        else:
+            rooms[list(rooms)[-1] if indent == "    " else ""].append(name)
+    return rooms
 
 
 def label(file: Path) -> str:
     return file.relative_to(PACKAGE).as_posix().removesuffix(".py")
 
 
-def module_of(file: Path) -> str:
-    return line_of(label(file))
+def place_of(file: Path) -> tuple[str, str]:
+    """The room of a file, "" at the top, and its module; a package inside a room is one module."""
+    *folders, name = label(file).split("/")
+    return (folders[0], folders[1] if len(folders) > 1 else name) if folders else ("", name)
 
 
 def imports(tree: ast.AST, *, eager_only: bool = False) -> Iterator[str]:
@@ -62,27 +68,80 @@ def tree_of(file: Path) -> ast.AST:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def test_the_layout_is_read() -> None:
-    assert order()[:3] == ("errors", "progress", "records")
-    assert order()[-1] == "cli"
-    assert len(set(order())) == len(order())
+def test_the_layout_is_that_of_the_contract() -> None:
+    [rooms, _] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert [*mapped()][1:] == rooms["layers"][:0:-1]
+    assert mapped()[""] == ["cli"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=label)
 def test_every_module_has_its_line_in_the_layout(file: Path) -> None:
-    assert module_of(file) in {*order(), *FRONT_DOORS}
+    room, module = place_of(file)
+    assert module in {*mapped()[room], *FRONT_DOORS}
     assert file.stem not in DUSTBINS
 
 
+def test_no_room_is_a_hall() -> None:
+    assert {room: len(modules) for room, modules in mapped().items() if len(modules) > 14} == {}
+    assert len(list(PACKAGE.glob("*.py"))) <= 6
+
+
+def test_every_test_stands_in_the_room_of_its_module() -> None:
+    strays = {
+        file.name
+        for room in mapped()
+        for file in (ROOT / "tests" / room).glob("test_*.py")
+        if room and not any(file.stem.startswith(f"test_{module}") for module in mapped()[room])
+    }
+    assert strays == {"test_keras_applications.py"}  # of a builder inside backbones
+
+
+def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
+    """What import-linter is asked fails where a room imports from one after it, and where a cycle is made."""
+    shutil.copytree(PACKAGE, tmp_path / "headstart", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    wrong = {"base/words": "results import verdict", "photos/groups": "photos import audit"}
+    for module, imported in wrong.items():
+        with (tmp_path / "headstart" / f"{module}.py").open("a") as stream:
+            stream.write(f"\nfrom headstart.{imported}\n")
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as run; run()",
+        "--no-cache",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "headstart.base is not allowed to import headstart.results" in done.stdout
+    assert "No cycles are allowed in headstart.photos." in done.stdout
+
+
 @pytest.mark.parametrize("file", FILES, ids=label)
-def test_a_module_imports_only_from_lines_above_its_own(file: Path) -> None:
-    module = module_of(file)
-    if module in FRONT_DOORS:
-        return
-    above = order()[: order().index(module)]
-    names = [name.split(".") for name in imports(tree_of(file)) if name.startswith("headstart.")]
-    ours = {line_of("/".join(parts[1:3])) for parts in names}
-    assert (ours & set(order())) - {*above, module} == set()
+def test_a_private_name_is_used_in_its_own_module_only(file: Path) -> None:
+    tree = tree_of(file)
+    brought = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("headstart")
+        for alias in node.names
+    }
+    taken = {name for name in brought if name.startswith("_") and not name.startswith("__")}
+    reached = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in brought
+        and re.match(r"_[a-z]", node.attr)
+    }
+    assert taken | reached == set()
 
 
 @pytest.mark.parametrize("file", FILES, ids=label)
@@ -90,7 +149,7 @@ def test_keras_is_imported_in_few_modules_and_only_in_functions(file: Path) -> N
     tree = tree_of(file)
     heavy = {"keras", "tensorflow"}
     assert not heavy & {name.split(".")[0] for name in imports(tree, eager_only=True)}
-    if module_of(file).split("/")[0] not in MAY_IMPORT_KERAS:
+    if place_of(file)[1] not in MAY_IMPORT_KERAS:
         assert not heavy & {name.split(".")[0] for name in imports(tree)}
 
 

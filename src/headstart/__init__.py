@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.base.version import __version__
+
 if TYPE_CHECKING:
     from headstart.networks.classifier import Classifier
     from headstart.results.comparison import Results
 
-__all__ = ["compare", "load"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "compare", "load"]
 
 
 def compare(data: str | Path, *, update: bool = False, **settings: Any) -> "Results":

@@ -553,7 +553,7 @@ def replay_run(
 def list_backbones(weights_dir: Path | None, is_json: bool) -> None:
     """List the backbones, with what they cost and whether their weights are here."""
     from headstart.networks import weights
-    from headstart.networks.backbones.table import TABLE
+    from headstart.networks.table import TABLE
     from headstart.reporting import leaderboard
 
     rows = [(row, weights.is_here(row, weights_dir)) for row in TABLE]

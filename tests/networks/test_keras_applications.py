@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.base.errors import SettingsError, WeightsError
 from headstart.networks.backbones import find, import_keras, keras_applications
-from headstart.networks.backbones.table import TABLE, Backbone, KerasFile
+from headstart.networks.table import TABLE, Backbone, KerasFile
 
 Floats = NDArray[np.float32]
 Asked = tuple[str, str, str | None]

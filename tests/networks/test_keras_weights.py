@@ -20,7 +20,7 @@ from headstart.base.errors import DiskFull, WeightsError
 from headstart.base.progress import Advance, Progress
 from headstart.networks import keras_weights
 from headstart.networks.backbones import find
-from headstart.networks.backbones.table import Backbone, KerasFile
+from headstart.networks.table import Backbone, KerasFile
 
 NAME = "a_net_notop.h5"
 CONTENT = bytes(range(256)) * 10_000

@@ -10,7 +10,7 @@ from headstart.base.errors import WeightsError
 from headstart.base.progress import Progress
 from headstart.networks import keras_weights
 from headstart.networks.backbones import find
-from headstart.networks.backbones.table import Backbone, KerasFile, WheelFile
+from headstart.networks.table import Backbone, KerasFile, WheelFile
 from headstart.networks.weights import is_here, locate
 from headstart.storage import wheels
 

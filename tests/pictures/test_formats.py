@@ -201,10 +201,11 @@ def test_a_raw_file_is_known_by_its_name_where_its_tags_say_nothing(extension: s
 def test_optional_decoders_are_imported_for_their_own_files_alone(words: list[str], tmp_path: Path) -> None:
     Image.new("RGB", (30, 30)).save(tmp_path / "photo.jpg")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom headstart import cli, listing, pixels\n"
+        "import sys\nfrom pathlib import Path\nfrom headstart import cli\n"
+        "from headstart.pictures import pixels\nfrom headstart.sources import listing\n"
         f"words, folder = {words!r}, Path({str(tmp_path)!r})\n"
         "if words == ['--help']:\n    cli.main(words, standalone_mode=False)\n"
-        "else:\n    [pixels.read(path, 8, 'squash') for path in listing.pictures([folder])]\n"
+        "else:\n    [pixels.read(path, 8, 'squash') for path in listing.pictures(folder)]\n"
         "print('found', *sorted({'pillow_heif', '_pillow_heif', 'pydicom', 'gdcm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -159,7 +159,8 @@ def test_clearing_an_unknown_kind_removes_nothing(filled: Path) -> None:
 
 def test_a_process_that_uses_the_store_and_a_graph_goes_on(filled: Path) -> None:
     code = (
-        "import sys, numpy as np; from headstart.base.progress import Console; from headstart.storage.store import Store\n"
+        "import sys, numpy as np; from headstart.base.progress import Console\n"
+        "from headstart.storage.store import Store\n"
         f"graph = open({str(filled / 'graphs' / 'new-224-02' / 'graph.bin')!r}, 'rb')\n"
         "with Store(Console()) as store:\n"
         "    print('open', flush=True); sys.stdin.readline()\n"

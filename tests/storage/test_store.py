@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headstart.base.errors import SettingsError
 from headstart.base.progress import Progress
-from headstart.networks.backbones.table import TABLE
+from headstart.networks.table import TABLE
 from headstart.storage import store
 from headstart.storage.store import Store, Usage
 

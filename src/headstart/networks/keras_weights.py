@@ -18,7 +18,7 @@ from pathlib import Path
 
 from headstart.base.errors import WeightsError, disk_full_named
 from headstart.base.progress import Progress
-from headstart.networks.backbones.table import Backbone, KerasFile
+from headstart.networks.table import Backbone, KerasFile
 
 TIMEOUT_S = 30
 """How long the other side may be silent before a download is given up."""

@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import platform
 
-import headstart
+from headstart.base.version import __version__
 from headstart.networks import engine
 
 PACKAGES = (
@@ -17,10 +17,10 @@ def here() -> dict[str, str]:
     """Return the versions of this installation by name, and the processor as `processor`.
 
     Example:
-        >>> here()["headstart"] == headstart.__version__
+        >>> here()["headstart"] == __version__
         True
     """
-    found = {"headstart": headstart.__version__, "python": platform.python_version()}
+    found = {"headstart": __version__, "python": platform.python_version()}
     found["processor"] = engine.processor()
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -5,7 +5,7 @@ from pathlib import Path
 from headstart.base.errors import WeightsError
 from headstart.base.progress import Progress
 from headstart.networks import keras_weights
-from headstart.networks.backbones.table import Backbone, KerasFile, WheelFile
+from headstart.networks.table import Backbone, KerasFile, WheelFile
 from headstart.storage import wheels
 
 

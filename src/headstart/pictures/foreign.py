@@ -131,7 +131,7 @@ _BEGINNINGS = (
 
 
 def find(name: str, head: bytes) -> Kind | None:
-    """Return what a file is that is no picture to `headstart.pictures.formats`, or None where nothing is known of it.
+    """Return what a file is that `headstart.pictures.formats` takes for no picture, or None.
 
     Args:
         name: Its name, which counts where its bytes say nothing; may be empty.

@@ -71,7 +71,7 @@ def decode(content: bytes, *, at_least_px: int | None = None) -> Pixels:
     more is unreadable.
 
     Args:
-        content: The bytes of a picture of any of `headstart.pictures.formats.RASTER_FORMATS`, whatever its name.
+        content: The bytes of a picture of any of `formats.RASTER_FORMATS`, whatever its name.
         at_least_px: Lets a JPEG be decoded at 4/8, 3/8, 2/8 or 1/8 of its size, the smallest with both
             sides at least this long. Other pictures, and None, give full size.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from headstart.base.records import write_bytes
 from headstart.base.words import in_words
 from headstart.networks import backbones
-from headstart.networks.backbones.table import Backbone, WheelFile
+from headstart.networks.table import Backbone, WheelFile
 from headstart.photos.findings import KINDS
 from headstart.photos.splits import PARTS
 from headstart.results.comparison import Candidate, FindingSummary, Measured, Results

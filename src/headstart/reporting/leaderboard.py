@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from headstart.networks.backbones.table import Backbone
+from headstart.networks.table import Backbone
 from headstart.results.comparison import Candidate, Results
 from headstart.statistics.significance import Interval
 from headstart.storage.store import Usage

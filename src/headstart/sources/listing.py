@@ -34,7 +34,7 @@ def load(
     """List the photos of a folder, or of a CSV or TSV file.
 
     A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
-    pre-split when all its folders are named like parts (see `headstart.sources.parts.named`) and one of them is for
+    pre-split when all its folders are named like parts (see `parts.named`) and one of them is for
     training; class folders are then inside the parts. A table has a column of paths, one of labels and, if
     the photos are divided already, one of parts. They are told by the usual names, else by what they hold;
     where that is not certain it is an error. Paths are absolute or relative to the table's folder or

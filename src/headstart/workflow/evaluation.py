@@ -325,7 +325,7 @@ def _listed(names: Sequence[str], last: str = ", ") -> str:
     """Return names with commas between; of more than `NAMED`, some and how many more.
 
     Example:
-        >>> _listed(["a", "b", "c"], " or "), _listed([str(one) for one in range(23)])[-18:]
+        >>> _listed(["a", "b", "c"], " or "), _listed([str(one) for one in range(23)])[-17:]
         ('a, b or c', '18, 19 and 3 more')
     """
     if len(names) > NAMED:

@@ -17,7 +17,7 @@ from headstart.base.errors import DataError, EngineMismatch, RunError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine, versions, weights
-from headstart.networks.backbones.table import Backbone
+from headstart.networks.table import Backbone
 from headstart.photos import audit as audits
 from headstart.photos import duplicates, findings, splits, variants
 from headstart.photos.findings import IMBALANCE, KINDS, Finding

@@ -20,10 +20,10 @@ from headstart.base.errors import RunError
 from headstart.base.progress import Progress, Stopwatch
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine, features, novelty, versions
-from headstart.networks.backbones.table import Backbone
 from headstart.networks.classifier import Classifier, ClassifierRecord
 from headstart.networks.engine import Engine
 from headstart.networks.features import Extractor
+from headstart.networks.table import Backbone
 from headstart.photos.splits import Part, Turn, held_out_in
 from headstart.pictures import pixels
 from headstart.results.comparison import Candidate, Effect, Epoch, Repeat, Training

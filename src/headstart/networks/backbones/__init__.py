@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.base.errors import MissingPackage, SettingsError, UnknownBackbone
 from headstart.base.progress import Progress
-from headstart.networks.backbones.table import TABLE, Backbone, WheelFile
+from headstart.networks.table import TABLE, Backbone, WheelFile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ import numpy as np
 from headstart.base.errors import SettingsError, WeightsError
 from headstart.networks.backbones import import_keras
 from headstart.networks.backbones.inverted_residual import seeded
-from headstart.networks.backbones.table import Backbone
+from headstart.networks.table import Backbone
 
 # Of RGB in [0, 1], over ImageNet's training set; keras/src/applications/imagenet_utils.py, mode "torch".
 MEAN = np.array((0.485, 0.456, 0.406))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from headstart.networks.backbones.inverted_residual import Block, Layers, begin, finish
-from headstart.networks.backbones.table import Backbone
 from headstart.networks.backbones.torch_weights import load
+from headstart.networks.table import Backbone
 
 CLASSIFIER = "classifier.1"
 """Torch's name of the classification layer, which is not in the graph."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.networks.backbones.inverted_residual import Layers, begin, finish
-from headstart.networks.backbones.table import Backbone
+from headstart.networks.table import Backbone
 
 
 def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> Any:
