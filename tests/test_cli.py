@@ -411,7 +411,7 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
 def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(here: Path) -> None:
     """The process is held where the test part would be read, so that the signal meets it there."""
     code = (
-        "import time; from headstart import experiment\n"
+        "import time; from headstart.workflow import experiment\n"
         "experiment.measure = lambda *_: (print('trained', flush=True), time.sleep(60))\n"
         "from headstart.cli import main; main()"
     )

@@ -270,7 +270,7 @@ def test_a_name_like_no_other_gives_the_list() -> None:
 
 def test_the_table_needs_no_tensorflow() -> None:
     code = (
-        "import sys; from headstart import backbones, weights; backbones.list_backbones(); "
+        "import sys; from headstart.networks import backbones, weights; backbones.list_backbones(); "
         "backbones.find('mobilenet_v2'); print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -653,7 +653,8 @@ SCARCE = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
-from headstart import listing, pixels
+from headstart.sources import listing
+        from headstart.pictures import pixels
 from headstart.audit import audit
 from headstart.progress import Progress
 from headstart.store import Store
