@@ -290,7 +290,8 @@ def test_the_graph_of_the_classifier_stays_as_it_is() -> None:
 
 def test_a_saved_model_is_explained_without_tensorflow(finished: Finished) -> None:
     code = (
-        "import sys, pathlib, headstart; from headstart.networks import explanation; from headstart.pictures import pixels;"
+        "import sys, pathlib, headstart; from headstart.networks import explanation;"
+        "from headstart.pictures import pixels;"
         f"model = headstart.load(pathlib.Path({str(finished.folder)!r}));"
         "explainer = explanation.Explainer(model.engine);"
         f"file = next(pathlib.Path({str(finished.photos)!r}).glob('red/*.jpg'));"

@@ -227,7 +227,7 @@ def test_nothing_here_imports_keras() -> None:
         import sys
         from pathlib import Path
         from headstart.networks import keras_weights
-        from headstart.backbones import find
+        from headstart.networks.backbones import find
         keras_weights.find(find("efficientnet_v2_b0"), Path("."))
         print(sorted({"keras", "tensorflow"} & set(sys.modules)))
     """

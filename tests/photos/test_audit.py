@@ -653,11 +653,11 @@ SCARCE = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
+from headstart.pictures import pixels
 from headstart.sources import listing
-        from headstart.pictures import pixels
-from headstart.audit import audit
-from headstart.progress import Progress
-from headstart.store import Store
+from headstart.photos.audit import audit
+from headstart.base.progress import Progress
+from headstart.storage.store import Store
 
 folder = Path(sys.argv[1])
 pixels.core_count = lambda: 1  # each thread claims room of its own

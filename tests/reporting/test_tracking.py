@@ -104,9 +104,9 @@ def test_tools_are_imported_late_and_tensorflow_is_not(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from headstart.comparison import Epoch
-from headstart.settings import Settings
-from headstart.tracking import opened
+from headstart.results.comparison import Epoch
+from headstart.base.settings import Settings
+from headstart.reporting.tracking import opened
 assert not {"mlflow", "tensorboard"} & set(sys.modules)
 with opened(Settings(data="photos", out="run"), tensorboard=Path("logs")) as trackers:
     trackers.log("tiny/finetune", "", Epoch(0, None, 0.5, 0.75))

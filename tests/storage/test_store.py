@@ -378,8 +378,8 @@ CHILD = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from headstart.progress import Console
-from headstart.store import Store
+from headstart.base.progress import Console
+from headstart.storage.store import Store
 
 def item(number):
     digest = hashlib.sha256(str(number).encode()).digest()
