@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart.base import filenames
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -142,6 +144,42 @@ def test_a_private_name_is_used_in_its_own_module_only(file: Path) -> None:
         and re.match(r"_[a-z]", node.attr)
     }
     assert taken | reached == set()
+
+
+FILE_NAME = re.compile(r"(?<![\w/.-])[\w-]+\.(?:json|csv|toml|html|md|xml|bin|keras)\b(?!\.j2)|SHA256SUMS")
+
+
+@cache
+def file_names() -> set[str]:
+    """Every name of a file in base/filenames.py."""
+    return {one for one in vars(filenames).values() if isinstance(one, str) and FILE_NAME.fullmatch(one)}
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Every text in a program but its docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("file", FILES, ids=label)
+def test_a_file_of_a_run_is_called_by_its_one_owner(file: Path) -> None:
+    if label(file) != "base/filenames":
+        # Help shows whole commands, where a name with a folder before it is an example of what users type.
+        spelt = {
+            name
+            for text in texts(tree_of(file))
+            for name in FILE_NAME.findall(text)
+            if "/" + name not in text
+        }
+        assert spelt & file_names() == set()
+
+
+def test_templates_name_files_that_there_are() -> None:
+    own = {"page.js", "data.csv"}
+    for file in PACKAGE.rglob("*.j2"):
+        assert set(FILE_NAME.findall(file.read_text(encoding="utf-8"))) <= file_names() | own, file.name
 
 
 @pytest.mark.parametrize("file", FILES, ids=label)

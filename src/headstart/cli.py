@@ -616,9 +616,10 @@ def cache_group(context: click.Context, is_json: bool) -> None:
 def clear(kinds: Sequence[str], is_json: bool) -> None:
     """Remove all there is of the named kinds, and show what was removed.
 
-    The kinds are features, checks, costs, graphs, weights and samples; when none is named, all but the
-    last two, which need a network to come back. A run that goes on meanwhile is not disturbed, unless it
-    reads photos of a sample that is cleared.
+    The kinds are features, heads, checks, reports (thumbnails, maps and scripts that they are made of),
+    costs, graphs, weights and samples; when none is named, all but the last two, which need a network to
+    come back. A run that goes on meanwhile is not disturbed, unless it reads photos of a sample that is
+    cleared.
     """
     from headstart.storage import cache
 
@@ -629,9 +630,9 @@ def clear(kinds: Sequence[str], is_json: bool) -> None:
 @click.option("--limit", metavar="SIZE", help="Such as 500MB.  [default: HEADSTART_CACHE_LIMIT, or 10GB]")
 @as_json
 def prune(limit: str | None, is_json: bool) -> None:
-    """If features, checks, costs and graphs take more than a limit, remove those not used for longest.
+    """If all but weights and samples takes more than a limit, remove what was not used for longest.
 
-    They then take 90% of it, and what was removed is shown.
+    It then takes 90% of it, and what was removed is shown.
     """
     from headstart.storage import cache, store
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import headstart
+from headstart.base import filenames
 from headstart.base.errors import RunError
 from headstart.cli import main
 from headstart.networks.backbones import TABLE
@@ -422,7 +423,7 @@ def test_its_python_and_its_commands_run(
     (expected,) = headstart.load(folder).predict(folder / "photo.jpg")
     monkeypatch.chdir(folder)
     (program,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    exec(compile(program, card.NAME, "exec"), {})
+    exec(compile(program, filenames.CARD, "exec"), {})
     assert capsys.readouterr().out.startswith(f"photo.jpg {expected.label} {expected.confidence} ")
     predict, compare = re.findall(r"^```sh\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
     done = CliRunner().invoke(main, predict.split()[1:])

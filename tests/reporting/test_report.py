@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import Finished, made_baseline
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.errors import RunError
 from headstart.reporting import projection, report
 from headstart.reporting.report import page
@@ -48,7 +48,7 @@ from headstart.results.gallery import (
     Spot,
     thumbnail,
 )
-from headstart.results.suspect import CSV_HEADER, Expectation, Suspect
+from headstart.results.suspect import Expectation, Suspect
 from headstart.statistics import calibration, metrics, significance
 from headstart.statistics.significance import Interval
 
@@ -218,14 +218,14 @@ def made_run(
         suspects_expected=Expectation("backbone_0/features", 560, 0.9, 0.4, 3),
     )
     records.write_json(folder / "results.json", results)
-    header = (*predictions.COLUMNS, *(f"p_{name}" for name in class_names))
+    header = filenames.predictions_columns(class_names)
     records.write_csv(
-        folder / predictions.FILE,
+        folder / filenames.PREDICTIONS,
         header,
         (row for name, one in zip(names, asked, strict=True) for row in prediction_rows(*name, one)),
     )
     suspect = Suspect(HOSTILE_PATH, class_names[0], class_names[1], 0.0123, 0.9876)
-    records.write_csv(folder / "suspects.csv", CSV_HEADER, [suspect.row()])
+    records.write_csv(folder / filenames.SUSPECTS, filenames.SUSPECTS_COLUMNS, [suspect.row()])
     records.write_csv(
         folder / "quarantine.csv", ("path", "reason"), [("broken <b>.jpg", "It ends too soon.")]
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.progress import Advance, Progress
 from headstart.pictures import pixels
 from headstart.results import gallery, predictions
@@ -354,7 +354,7 @@ def test_a_gallery_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
         backbone="tiny",
         n_unreadable=3,
     )
-    records.write_json(tmp_path / gallery.FILE, made)
+    records.write_json(tmp_path / filenames.GALLERY, made)
     assert records.read_json(tmp_path / "gallery.json", Gallery) == made
 
 

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from headstart.base import records
 from headstart.base.errors import RunError
+from headstart.base.filenames import PREDICTIONS_COLUMNS
 from headstart.results import predictions
-from headstart.results.predictions import COLUMNS, Predictions
+from headstart.results.predictions import Predictions
 from headstart.results.run import Run
 from headstart.statistics import metrics
 
 NAMES = ("cat", "dog", "owl")
-HEADER = (*COLUMNS, "p_cat", "p_dog", "p_owl")
+HEADER = (*PREDICTIONS_COLUMNS, "p_cat", "p_dog", "p_owl")
 AGAIN = "It was changed by hand or written by another version; run the command again with a new --out."
 Row = Sequence[object]
 
@@ -107,7 +108,7 @@ def test_odd_class_names_come_back_as_they_were(tmp_path: Path) -> None:
         [names[NAMES.index(str(value))] if column in (3, 4) else value for column, value in enumerate(row)]
         for row in ROWS
     ]
-    folder = write(tmp_path, rows, (*COLUMNS, *(f"p_{name}" for name in names)))
+    folder = write(tmp_path, rows, (*PREDICTIONS_COLUMNS, *(f"p_{name}" for name in names)))
     assert predictions.read(folder, names)["tiny/features"].class_names == names
 
 
@@ -160,7 +161,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("header", "problem"),
     [
         (("path", *HEADER[1:]), "FILE has no column 'backbone' in place 1."),
-        ((*COLUMNS, "p_dog", "p_cat", "p_owl"), "FILE has no column 'p_cat' in place 7."),
+        ((*PREDICTIONS_COLUMNS, "p_dog", "p_cat", "p_owl"), "FILE has no column 'p_cat' in place 7."),
         (HEADER[:-1], "FILE has no column 'p_owl' in place 9."),
         ((*HEADER, "p_yak"), "FILE has a column too many: 'p_yak'."),
     ],

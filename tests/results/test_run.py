@@ -15,7 +15,7 @@ from conftest import Finished
 from headstart.base import records
 from headstart.base.errors import DiskFull, RunError
 from headstart.base.settings import Settings, from_toml
-from headstart.results import gallery, run
+from headstart.results import run
 from headstart.results.comparison import Recommendation
 from headstart.results.run import Run, claim
 
@@ -275,10 +275,6 @@ def test_an_update_that_is_not_finished_is_not_adopted(tmp_path: Path) -> None:
     (one.update.folder / "results.json").unlink()
     one.adopt()
     assert {name: text for name, text in files_of(one.folder).items() if ".update" not in name} == before
-
-
-def test_the_gallery_is_named_as_where_it_is_written() -> None:
-    assert run.GALLERY == gallery.FILE
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,11 +23,13 @@ from headstart.storage import cache
 from headstart.storage.store import Store, Usage
 
 NOTE = """
-Features, checks, costs and graphs may take 10.0 GB together; beyond that, those
-not used for longest go. HEADSTART_CACHE_LIMIT sets another limit. Weights and
+All but weights and samples may take 10.0 GB together; beyond that, what was not
+used for longest goes. HEADSTART_CACHE_LIMIT sets another limit. Weights and
 samples need a network to come back: `headstart cache clear weights samples`.
 """
 HOUR_S = 3600
+ROWS = ["features", "heads", "checks", "reports", "costs"]
+NOTHING = dict.fromkeys(cache.PRUNED, 0)
 
 
 class Remarks(Progress):
@@ -117,9 +120,9 @@ def test_an_empty_cache_is_shown_and_not_made(folder: Path) -> None:
 
 def test_summary_counts_and_measures_each_kind(filled: Path) -> None:
     got = cache.summary(Progress())
-    assert [one.kind for one in got] == ["features", "checks", "costs", "graphs", "weights", "samples"]
-    assert list(counts(got).values()) == [40, 3, 0, 2, 2, 1]
-    features, checks, costs, *files = [one.size_bytes for one in got]
+    assert [one.kind for one in got] == [*ROWS, "graphs", "weights", "samples"]
+    assert list(counts(got).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
+    features, _, checks, _, costs, *files = [one.size_bytes for one in got]
     assert files == [60_000, 28_000, 2_000]
     assert features + checks == pytest.approx((filled / "store.sqlite").stat().st_size, abs=1)
     assert (features > 200_000, 0 < checks < 2_000, costs) == (True, True, 0)
@@ -132,7 +135,7 @@ def test_clearing_a_kind_leaves_the_others(filled: Path) -> None:
     removed = cache.clear(["weights", "features"], Progress())
     assert [(one.kind, one.n_items) for one in removed] == [("features", 40), ("weights", 2)]
     assert removed[1].size_bytes == 28_000
-    assert list(counts(cache.summary(Progress())).values()) == [0, 3, 0, 2, 0, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 3, 0, 0, 2, 0, 1]
     assert sorted(one.name for one in (filled / "weights").iterdir()) == [
         ".a_net.pth.lock",
         ".b_net.pth.lock",
@@ -141,7 +144,7 @@ def test_clearing_a_kind_leaves_the_others(filled: Path) -> None:
 
 def test_clearing_every_kind_leaves_nothing_but_locks(filled: Path) -> None:
     removed = cache.clear(cache.KINDS, Progress())
-    assert list(counts(removed).values()) == [40, 3, 0, 2, 2, 1]
+    assert list(counts(removed).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
     left = [path.name for path in filled.rglob("*") if path.is_file()]
     assert sorted(left) == [".a_net.pth.lock", ".b_net.pth.lock", ".store.sqlite.lock"]
     assert counts(cache.clear(cache.KINDS, Progress())) == dict.fromkeys(cache.KINDS, 0)
@@ -152,7 +155,7 @@ def test_clearing_an_unknown_kind_removes_nothing(filled: Path) -> None:
         cache.clear(["weights", "photos"], Progress())
     assert str(caught.value) == (
         "Nothing in the cache is of the kind 'photos'.\n"
-        "The kinds are features, checks, costs, graphs, weights, samples."
+        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples."
     )
     assert counts(cache.summary(Progress()))["weights"] == 2
 
@@ -229,7 +232,7 @@ def test_what_killed_processes_left_behind_goes_after_a_day(filled: Path) -> Non
 def test_under_the_limit_nothing_is_pruned(filled: Path) -> None:
     removed = cache.prune(Progress(), total(cache.summary(Progress())) + 1)
     assert removed == tuple(Usage(kind, 0, 0) for kind in cache.PRUNED)
-    assert list(counts(cache.summary(Progress())).values()) == [40, 3, 0, 2, 2, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
 
 
 def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
@@ -237,7 +240,7 @@ def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
     make_older(filled, 9 * HOUR_S, "kind = 'features' AND id <= 10")
     make_older(filled, HOUR_S, "kind = 'features' AND id > 10")
     first = cache.prune(Progress(), 270_000)  # to 243 kB
-    assert counts(first) == {"features": 8, "checks": 0, "costs": 0, "graphs": 0}
+    assert counts(first) == NOTHING | {"features": 8}
     second = counts(cache.prune(Progress(), 232_000))  # to 209 kB
     assert second["graphs"] == 1
     assert second["features"] in (2, 3)  # sizes are of whole pages, so one more may have to go
@@ -246,18 +249,18 @@ def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
     left = cache.summary(Progress())
     assert 90_000 < total(left) <= 99_900
     assert counts(left)["features"] == 32 - second["features"] - third["features"]
-    assert list(counts(left).values())[1:] == [3, 0, 1, 2, 1]
+    assert list(counts(left).values())[1:] == [0, 3, 0, 0, 1, 2, 1]
 
 
 def test_a_limit_of_nothing_prunes_all_that_can_be_made_again(filled: Path) -> None:
-    assert counts(cache.prune(Progress(), 0)) == {"features": 40, "checks": 3, "costs": 0, "graphs": 2}
-    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 2, 1]
+    assert counts(cache.prune(Progress(), 0)) == NOTHING | {"features": 40, "checks": 3, "graphs": 2}
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1]
 
 
 def test_the_limit_of_the_environment_is_held(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts(cache.prune(Progress()))["graphs"] == 0
     monkeypatch.setenv("HEADSTART_CACHE_LIMIT", str(total(cache.summary(Progress())) - 1))
-    assert counts(cache.prune(Progress())) == {"features": 0, "checks": 0, "costs": 0, "graphs": 1}
+    assert counts(cache.prune(Progress())) == NOTHING | {"graphs": 1}
 
 
 # The command line
@@ -266,13 +269,15 @@ def test_the_limit_of_the_environment_is_held(filled: Path, monkeypatch: pytest.
 def test_the_command_shows_the_cache(filled: Path) -> None:
     done = run("cache")
     assert (done.exit_code, done.stderr) == (0, "")
-    features, checks, *_ = [one.size_bytes for one in cache.summary(Progress())]
+    features, _, checks, *_ = [one.size_bytes for one in cache.summary(Progress())]
     assert done.stdout == (
         f"{filled}\n\n"
         "kind      items      size\n"
         "─────────────────────────\n"
         f"features     40  {features / 1000:.1f} kB\n"
+        "heads         0       0 B\n"
         f"checks        3     {checks} B\n"
+        "reports       0       0 B\n"
         "costs         0       0 B\n"
         "graphs        2   60.0 kB\n"
         "weights       2   28.0 kB\n"
@@ -284,14 +289,16 @@ def test_the_command_shows_the_cache_as_json(filled: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HEADSTART_CACHE_LIMIT", "1.5GB")
     shown = json.loads(run("cache", "--json").stdout)
     assert (shown["folder"], shown["limit_bytes"]) == (str(filled), 1_500_000_000)
-    assert shown["kinds"][3:] == [
+    assert shown["kinds"][5:] == [
         {"kind": "graphs", "n_items": 2, "size_bytes": 60_000},
         {"kind": "weights", "n_items": 2, "size_bytes": 28_000},
         {"kind": "samples", "n_items": 1, "size_bytes": 2_000},
     ]
-    assert [(one["kind"], one["n_items"]) for one in shown["kinds"][:3]] == [
+    assert [(one["kind"], one["n_items"]) for one in shown["kinds"][:5]] == [
         ("features", 40),
+        ("heads", 0),
         ("checks", 3),
+        ("reports", 0),
         ("costs", 0),
     ]
 
@@ -303,11 +310,13 @@ def test_the_command_clears_what_can_be_made_again(filled: Path) -> None:
     assert lines[:3] == ["Removed:", "", "kind      items      size"]
     assert [line.split()[:2] for line in lines[4:]] == [
         ["features", "40"],
+        ["heads", "0"],
         ["checks", "3"],
+        ["reports", "0"],
         ["costs", "0"],
         ["graphs", "2"],
     ]
-    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 2, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1]
 
 
 def test_the_command_clears_what_is_named(filled: Path) -> None:
@@ -318,7 +327,12 @@ def test_the_command_clears_what_is_named(filled: Path) -> None:
             {"kind": "samples", "n_items": 1, "size_bytes": 2_000},
         ]
     }
-    assert list(counts(cache.summary(Progress())).values()) == [40, 3, 0, 2, 0, 0]
+    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 0, 0]
+
+
+def test_the_help_names_every_kind() -> None:
+    said = " ".join(run("cache", "clear", "--help").stdout.split())
+    assert all(re.search(rf"\b{kind}\b", said) for kind in cache.KINDS)
 
 
 def test_the_command_refuses_an_unknown_kind(filled: Path) -> None:
@@ -326,7 +340,7 @@ def test_the_command_refuses_an_unknown_kind(filled: Path) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "Nothing in the cache is of the kind 'graph'.\n"
-        "The kinds are features, checks, costs, graphs, weights, samples.\n"
+        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples.\n"
     )
 
 
@@ -335,7 +349,9 @@ def test_the_command_prunes(filled: Path) -> None:
     done = run("cache", "prune", "--limit", limit, "--json")
     assert [(one["kind"], one["n_items"]) for one in json.loads(done.stdout)["removed"]] == [
         ("features", 0),
+        ("heads", 0),
         ("checks", 0),
+        ("reports", 0),
         ("costs", 0),
         ("graphs", 1),
     ]
@@ -344,7 +360,9 @@ def test_the_command_prunes(filled: Path) -> None:
         "kind      items  size\n"
         "─────────────────────\n"
         "features      0   0 B\n"
+        "heads         0   0 B\n"
         "checks        0   0 B\n"
+        "reports       0   0 B\n"
         "costs         0   0 B\n"
         "graphs        0   0 B\n"
     )
@@ -370,7 +388,7 @@ def test_the_command_shows_a_damaged_store_as_empty(filled: Path) -> None:
     (filled / "store.sqlite").write_bytes(b"no database at all" * 1000)
     done = run("cache", "--json")
     assert done.stderr == f"{filled / 'store.sqlite'} is damaged or of another version; it begins anew.\n"
-    assert [one["n_items"] for one in json.loads(done.stdout)["kinds"]] == [0, 0, 0, 2, 2, 1]
+    assert [one["n_items"] for one in json.loads(done.stdout)["kinds"]] == [0, 0, 0, 0, 0, 2, 2, 1]
 
 
 @pytest.mark.parametrize(

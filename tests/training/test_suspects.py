@@ -13,12 +13,13 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from headstart.base import filenames
 from headstart.networks import backbones, engine
 from headstart.networks.features import extract
 from headstart.photos import splits
 from headstart.photos.splits import IN_EVERY_FIT
 from headstart.pictures import pixels
-from headstart.results.suspect import CSV_HEADER, Suspect
+from headstart.results.suspect import Suspect
 from headstart.statistics import calibration
 from headstart.statistics.answers import Answers
 from headstart.statistics.metrics import softmax
@@ -177,7 +178,7 @@ def test_ranking_worked_by_hand() -> None:
         ("5.jpg", "b", "a", "0.1500", "0.8500"),
         ("3.jpg", "a", "b", "0.2000", "0.8000"),
     ]
-    assert len(got[0].row()) == len(CSV_HEADER)
+    assert len(got[0].row()) == len(filenames.SUSPECTS_COLUMNS)
 
 
 def test_labels_that_are_believed_are_not_suspected() -> None:

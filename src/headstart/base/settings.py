@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from headstart.base import filenames
 from headstart.base.errors import SettingsError
 from headstart.base.records import read_toml
 
@@ -133,7 +134,9 @@ class Settings:
     )
     coverage: float = option(0.95, "Part of the photos whose label must be in the set of likely classes.")
     seeds: int = option(1, "Fine-tune so many times, each from another seed, and show the spread.", minimum=1)
-    report: bool = option(True, "Write report.html and a model card, README.md, into the run folder.")
+    report: bool = option(
+        True, f"Write {filenames.REPORT} and a model card, {filenames.CARD}, into the run folder."
+    )
     batch_size: int = option(32, "Photos to a training step.", minimum=1)
     learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
     patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)

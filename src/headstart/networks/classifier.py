@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base import filenames
 from headstart.base.errors import RunError, UnreadableImage, UnsupportedImage
 from headstart.base.progress import Progress
 from headstart.base.records import read_json, write_json
@@ -167,7 +168,7 @@ class Classifier:
             DiskFull: No space is left.
         """
         self.engine.save(folder)
-        write_json(folder / "classifier.json", self.record)
+        write_json(folder / filenames.CLASSIFIER, self.record)
 
 
 def load(folder: Path) -> Classifier:
@@ -176,14 +177,15 @@ def load(folder: Path) -> Classifier:
     Raises:
         RunError: No classifier is there, it is damaged, or another version of Headstart made it.
     """
-    if not (folder / "classifier.json").is_file():
+    if not (folder / filenames.CLASSIFIER).is_file():
         what = "holds no trained model" if folder.is_dir() else "is no folder"
         raise RunError(f"{folder} {what}.", "Name a run folder that `headstart compare` finished.")
-    record = read_json(folder / "classifier.json", ClassifierRecord)
+    record = read_json(folder / filenames.CLASSIFIER, ClassifierRecord)
     if (record.schema_version, record.pixels_version) != (SCHEMA_VERSION, pixels.PIXELS_VERSION):
         raise RunError(
             f"{folder} was trained by a version of Headstart that saves models or reads pictures otherwise.",
-            "Train it again with this version, or use it with the version that its results.json names.",
+            "Train it again with this version, or use it with the version that its "
+            f"{filenames.RESULTS} names.",
         )
     try:
         return Classifier(record, engines.load(folder))
@@ -200,4 +202,4 @@ def load_run(folder: Path) -> Classifier:
     Raises:
         RunError: No finished run is there.
     """
-    return load(folder / "model" if (folder / "model").is_dir() else folder)
+    return load(folder / filenames.MODEL if (folder / filenames.MODEL).is_dir() else folder)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base import filenames
 from headstart.base.errors import EngineMismatch, disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks import backbones, weights
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 GRAPH_VERSION = 3
 """Part of the name of every kept graph; raised when the conversion changes what comes out."""
 
-GRAPH, KERAS_MODEL = "graph.xml", "model.keras"
 """The file that a saved engine is, by its kind; a graph's weights are beside it, in a .bin."""
 
 LARGEST_XML = 1 << 23
@@ -91,7 +91,7 @@ class Engine(ABC):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 _write_sealed(self, Path(name))
-                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == checksums.NAME):
+                for file in sorted(Path(name).iterdir(), key=lambda file: file.name == filenames.CHECKSUMS):
                     file.replace(folder / file.name)
 
     @property
@@ -198,9 +198,9 @@ class OpenVINOEngine(Engine):
         import openvino
 
         try:
-            openvino.save_model(self.graph, folder / GRAPH, compress_to_fp16=False)
+            openvino.save_model(self.graph, folder / filenames.GRAPH, compress_to_fp16=False)
         except RuntimeError as error:
-            raise _why_not_written(self.graph, folder / GRAPH) from error
+            raise _why_not_written(self.graph, folder / filenames.GRAPH) from error
 
     @property
     def image_size_px(self) -> int:
@@ -254,7 +254,7 @@ class KerasEngine(Engine):
 
     def write(self, folder: Path) -> None:
         """Write model.keras; see `Engine`."""
-        self.model.save(folder / KERAS_MODEL)
+        self.model.save(folder / filenames.KERAS_MODEL)
 
     @property
     def image_size_px(self) -> int:
@@ -509,9 +509,10 @@ def load(folder: Path) -> Engine:
     import openvino
 
     checksums.check(folder)
-    if (folder / KERAS_MODEL).exists():
+    kept = folder / filenames.KERAS_MODEL
+    if kept.exists():
         try:
-            return KerasEngine(import_keras().saving.load_model(folder / KERAS_MODEL, safe_mode=True))
+            return KerasEngine(import_keras().saving.load_model(kept, safe_mode=True))
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from error
-    return OpenVINOEngine(openvino.Core().read_model(folder / GRAPH))
+    return OpenVINOEngine(openvino.Core().read_model(folder / filenames.GRAPH))

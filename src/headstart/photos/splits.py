@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.errors import RunError, SettingsError, SmallClass
 from headstart.base.words import in_a_list
 from headstart.photos.audit import Audit
@@ -19,7 +19,6 @@ from headstart.sources import labels as labelling
 from headstart.sources.dataset import Dataset
 
 PARTS = ("train", "validation", "test")
-CSV_HEADER = ("path", "label", "part", "group", "sha256")
 _AGAIN = "Run the command again with a new --out."
 
 N_FOLDS = 5
@@ -232,7 +231,7 @@ def write_csv(path: Path, audit: Audit, split: Split) -> None:
     names = (dataset.class_names[label] for label in dataset.labels)
     parts, groups = split.parts.tolist(), audit.groups.tolist()
     rows = zip(dataset.paths, names, parts, groups, audit.digests, strict=True)
-    records.write_csv(path, CSV_HEADER, rows)
+    records.write_csv(path, filenames.SPLIT_COLUMNS, rows)
 
 
 def read_csv(path: Path) -> tuple[SplitRow, ...]:
@@ -245,13 +244,15 @@ def read_csv(path: Path) -> tuple[SplitRow, ...]:
         raise RunError(f"{path} is missing.", _AGAIN)
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         header, *rows = list(csv.reader(stream)) or [[]]
-    if tuple(header) != CSV_HEADER or not all(map(_is_split_row, rows)):
-        raise RunError(f"{path} is not a split: it needs the columns {','.join(CSV_HEADER)}.", _AGAIN)
+    if tuple(header) != filenames.SPLIT_COLUMNS or not all(map(_is_split_row, rows)):
+        raise RunError(
+            f"{path} is not a split: it needs the columns {','.join(filenames.SPLIT_COLUMNS)}.", _AGAIN
+        )
     return tuple(SplitRow(path, label, part, int(group), sha256) for path, label, part, group, sha256 in rows)
 
 
 def _is_split_row(row: Sequence[str]) -> bool:
-    return len(row) == len(CSV_HEADER) and row[2] in PARTS and row[3].isdecimal()
+    return len(row) == len(filenames.SPLIT_COLUMNS) and row[2] in PARTS and row[3].isdecimal()
 
 
 def _refuse_nothing_left(fractions: dict[str, float]) -> None:

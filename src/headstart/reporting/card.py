@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from headstart.base import filenames
 from headstart.base.records import write_bytes
 from headstart.base.words import in_words
 from headstart.networks import backbones
@@ -21,7 +22,7 @@ from headstart.networks.table import Backbone, WheelFile
 from headstart.photos.findings import KINDS
 from headstart.photos.splits import PARTS
 from headstart.results.comparison import Candidate, FindingSummary, Measured, Results
-from headstart.results.run import MODEL, Run
+from headstart.results.run import Run
 from headstart.sources import samples
 from headstart.statistics.metrics import PerClass
 from headstart.statistics.significance import Interval
@@ -30,7 +31,6 @@ from headstart.training import finetune
 if TYPE_CHECKING:
     from jinja2 import Template
 
-NAME = "README.md"
 TEMPLATE = "card.md.j2"
 
 HUB_LICENCES = {
@@ -88,7 +88,7 @@ def write(folder: Path) -> Path:
         RunError: The folder holds no finished run, or one of another version of Headstart.
         DiskFull: No space is left.
     """
-    path = folder / NAME
+    path = folder / filenames.CARD
     write_bytes(path, render(folder).encode())
     return path
 
@@ -109,16 +109,16 @@ def render(folder: Path) -> str:
         results=results,
         data=data_name(str(results.settings["data"])),
         decisions={one.a: one.decision for one in results.comparisons},
-        classes=class_rows(results, best.test, folder / "split.csv"),
+        classes=class_rows(results, best.test, folder / filenames.SPLIT),
         few=[one.name for one in best.test.per_class if one.n_images < FEW],
         few_photos=FEW,
         findings=finding_groups(results.findings),
         row=row,
         weights_source=weights_source(row),
         licence=HUB_LICENCES.get(row.licence, "other"),
-        runtime="keras" if (run.model / "model.keras").is_file() else "openvino",
-        checksums=checksums(folder, (MODEL,)),
-        has_report=(folder / "report.html").is_file(),
+        runtime="keras" if (run.model / filenames.KERAS_MODEL).is_file() else "openvino",
+        checksums=checksums(folder, (filenames.MODEL,)),
+        has_report=(folder / filenames.REPORT).is_file(),
         recipe=finetune,
     )
 

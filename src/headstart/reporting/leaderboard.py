@@ -30,8 +30,8 @@ Weights to pull come on first use, or now by `headstart weights pull NAME`."""
 
 
 CACHE_NOTE = """\
-Features, checks, costs and graphs may take {limit} together; beyond that, those
-not used for longest go. HEADSTART_CACHE_LIMIT sets another limit. Weights and
+All but weights and samples may take {limit} together; beyond that, what was not
+used for longest goes. HEADSTART_CACHE_LIMIT sets another limit. Weights and
 samples need a network to come back: `headstart cache clear weights samples`."""
 
 

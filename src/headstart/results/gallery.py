@@ -24,7 +24,6 @@ from headstart.results.predictions import Predictions
 if TYPE_CHECKING:
     from PIL import Image
 
-FILE = "gallery.json"
 
 VERSION = 1
 """Goes up when another thumbnail comes of the same pixels."""

@@ -9,12 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base import filenames
 from headstart.base.errors import RunError
-
-FILE = "predictions.csv"
-
-COLUMNS = ("backbone", "technique", "path", "label", "predicted", "confidence")
-"""Of predictions.csv; after them comes p_<class> for each class, in the order of the class names."""
 
 LAST_DIGIT = 1.5e-6
 """Probabilities have 6 decimals: closer together than this, they may have been in the other order."""
@@ -99,7 +95,7 @@ def read(folder: Path, class_names: Sequence[str]) -> dict[str, Predictions]:
     Raises:
         RunError: There is no predictions.csv, or it is not one of these classes.
     """
-    path = folder / FILE
+    path = folder / filenames.PREDICTIONS
     if not path.is_file():
         raise RunError(f"{path} is missing.", "Name a run folder that `headstart compare` finished.")
     answers = _parse(path, class_names)
@@ -169,7 +165,7 @@ def _parse(path: Path, class_names: Sequence[str]) -> dict[str, _Answers]:
 
 
 def _refuse_other_columns(path: Path, header: Sequence[str], class_names: Sequence[str]) -> None:
-    expected = [*COLUMNS, *(f"p_{name}" for name in class_names)]
+    expected = filenames.predictions_columns(class_names)
     for position, name in enumerate(expected):
         if name != "".join(header[position : position + 1]):
             raise RunError(f"{path} has no column {name!r} in place {position + 1}.", _AGAIN)

@@ -13,27 +13,14 @@ from typing import Any
 
 import filelock
 
+from headstart.base import filenames
 from headstart.base.errors import RunError, SettingsError, disk_full_named
 from headstart.base.records import read_json, write_json, write_toml
 from headstart.base.settings import Settings, from_toml
 from headstart.results.comparison import SCHEMA_VERSION, Recommendation, Results
 from headstart.sources import samples
 
-CONFIG, RESULTS, DECISION, MODEL, WORK, LOCK = (
-    "config.toml",
-    "results.json",
-    "decision.json",
-    "model",
-    ".work",
-    ".lock",
-)
-
-QUARANTINE, SPLIT, PHOTOS = "quarantine.csv", "split.csv", "photos.csv"
-LEFT_BY_A_FAILURE = (QUARANTINE, SPLIT, PHOTOS)
-UPDATE = ".update"
-GALLERY = "gallery.json"
-"""Of a run with a report alone."""
-
+LEFT_BY_A_FAILURE = (filenames.QUARANTINE, filenames.SPLIT, filenames.PHOTOS)
 ANOTHER = "Name another folder: --out RUN."
 UPDATE_OR_ANOTHER = (
     "Compare them anew with --update (in Python update=True), which takes what is kept of them and then "
@@ -52,17 +39,17 @@ class Run:
     @property
     def model(self) -> Path:
         """The folder of the recommended model."""
-        return self.folder / MODEL
+        return self.folder / filenames.MODEL
 
     @property
     def work(self) -> Path:
         """What is deleted when the run is finished."""
-        return self.folder / WORK
+        return self.folder / filenames.WORK
 
     @property
     def is_finished(self) -> bool:
         """Whether its results are there."""
-        return (self.folder / RESULTS).is_file()
+        return (self.folder / filenames.RESULTS).is_file()
 
     def results(self) -> Results:
         """Return the results of a finished run.
@@ -75,7 +62,7 @@ class Run:
                 f"{self.folder} holds no finished run.",
                 "Name a run folder that `headstart compare` finished.",
             )
-        results = read_json(self.folder / RESULTS, Results)
+        results = read_json(self.folder / filenames.RESULTS, Results)
         if results.schema_version != SCHEMA_VERSION:
             raise RunError(
                 f"{self.folder} was made by another version of Headstart: the schema of its results is "
@@ -86,7 +73,7 @@ class Run:
 
     def decide(self, recommended: Recommendation) -> str:
         """Write down the decision, before the test part is read, and return when that was: ISO 8601, UTC."""
-        write_json(self.folder / DECISION, recommended)
+        write_json(self.folder / filenames.DECISION, recommended)
         return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
     def keep_model(self, folder: Path) -> None:
@@ -95,7 +82,7 @@ class Run:
         Raises:
             DiskFull: No space is left.
         """
-        copy, kept = self.work / MODEL, self.model
+        copy, kept = self.work / filenames.MODEL, self.model
         with disk_full_named(self.folder):
             shutil.rmtree(copy, ignore_errors=True)
             copy.mkdir(parents=True)
@@ -108,12 +95,12 @@ class Run:
     @property
     def finished_ns(self) -> int | None:
         """When its results were written, in nanoseconds since 1970; None where they are not there."""
-        return (self.folder / RESULTS).stat().st_mtime_ns if self.is_finished else None
+        return (self.folder / filenames.RESULTS).stat().st_mtime_ns if self.is_finished else None
 
     @property
     def update(self) -> "Run":
         """The run that compares its photos anew, while its own results stay."""
-        return Run(self.folder / UPDATE)
+        return Run(self.folder / filenames.UPDATE)
 
     def adopt(self) -> None:
         """Put what a finished update wrote in the place of its own files; nothing where there is none.
@@ -124,10 +111,10 @@ class Run:
         if not update.is_finished:
             return
         if self.is_finished:
-            (self.folder / GALLERY).unlink(missing_ok=True)
-            (self.folder / RESULTS).unlink()
+            (self.folder / filenames.GALLERY).unlink(missing_ok=True)
+            (self.folder / filenames.RESULTS).unlink()
         shutil.rmtree(update.work, ignore_errors=True)
-        for path in sorted(update.folder.iterdir(), key=lambda path: path.name == RESULTS):
+        for path in sorted(update.folder.iterdir(), key=lambda path: path.name == filenames.RESULTS):
             if path.is_dir():
                 shutil.rmtree(self.folder / path.name, ignore_errors=True)
             path.replace(self.folder / path.name)
@@ -135,7 +122,7 @@ class Run:
 
     def finish(self, results: Results) -> None:
         """Write the results, last of all, and delete the work folder."""
-        write_json(self.folder / RESULTS, results)
+        write_json(self.folder / filenames.RESULTS, results)
         shutil.rmtree(self.work, ignore_errors=True)
 
 
@@ -182,16 +169,16 @@ def claim(folder: Path, settings: Settings) -> Iterator[Run]:
     """
     _refuse_foreign(folder)
     with _locked(folder):
-        is_new = not (folder / CONFIG).is_file()
+        is_new = not (folder / filenames.CONFIG).is_file()
         if not is_new:
             _refuse_other_settings(folder, settings)
         try:
             if is_new:
                 comment = "Repeat this run: headstart compare --config THIS_FILE --out NEW"
-                write_toml(folder / CONFIG, config(settings), comment)
+                write_toml(folder / filenames.CONFIG, config(settings), comment)
             yield Run(folder)
         except BaseException:
-            if is_new and not (folder / WORK).is_dir():
+            if is_new and not (folder / filenames.WORK).is_dir():
                 _give_up(folder)
             raise
 
@@ -199,15 +186,15 @@ def claim(folder: Path, settings: Settings) -> Iterator[Run]:
 def _give_up(folder: Path) -> None:
     # What cannot be removed, such as an open file on Windows, does no harm where it is.
     with contextlib.suppress(OSError):
-        (folder / CONFIG).unlink(missing_ok=True)
-        if os.listdir(folder) == [LOCK]:
+        (folder / filenames.CONFIG).unlink(missing_ok=True)
+        if os.listdir(folder) == [filenames.LOCK]:
             shutil.rmtree(folder)
 
 
 def _refuse_foreign(folder: Path) -> None:
     if folder.is_file():
         raise RunError(f"{folder} is a file.", "Name a folder: --out RUN.")
-    if not folder.is_dir() or (folder / CONFIG).is_file():
+    if not folder.is_dir() or (folder / filenames.CONFIG).is_file():
         return
     others = sorted(
         path.name
@@ -223,7 +210,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / LOCK)
+    lock = filelock.FileLock(folder / filenames.LOCK)
     try:
         with disk_full_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +241,7 @@ def _refuse_other_settings(folder: Path, settings: Settings) -> None:
 
 def _settings_of(folder: Path) -> Settings:
     try:
-        return from_toml(folder / CONFIG)
+        return from_toml(folder / filenames.CONFIG)
     except SettingsError as error:
         raise RunError(error.problem, f"The run folder was changed. {ANOTHER}") from error
 

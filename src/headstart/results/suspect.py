@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-CSV_HEADER = ("path", "label", "suggested", "p_label", "p_suggested")
-
 
 @dataclass(frozen=True)
 class Suspect:
@@ -24,7 +22,7 @@ class Suspect:
     p_suggested: float
 
     def row(self) -> tuple[str, ...]:
-        """Return its line of suspects.csv, under `CSV_HEADER`."""
+        """Return its line of suspects.csv, under `filenames.SUSPECTS_COLUMNS`."""
         return (self.path, self.label, self.suggested, f"{self.p_label:.4f}", f"{self.p_suggested:.4f}")
 
 

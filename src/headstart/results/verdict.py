@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headstart.base import filenames
 from headstart.base.words import in_a_list, in_words
 from headstart.photos.findings import COPY_KINDS, IMBALANCE
 from headstart.results.comparison import (
@@ -442,12 +443,12 @@ def _labels(evidence: Evidence) -> str:
     first = suspects[0]
     look = f"look first at {first.path}, labelled {first.label} and more like {first.suggested}"
     if expected is None:
-        return f"{text} (suspects.csv): {look}"
+        return f"{text} ({filenames.SUSPECTS}): {look}"
     about = f"about {_rounded(round(expected.n_expected))}" if expected.n_expected >= 0.5 else "hardly any"
     honest = f"to a model that is right on {expected.accuracy:.0%}, {about} of as many right labels would"
     if len(suspects) > expected.n_most:
-        return f"{text} (suspects.csv), where {honest}: {look}"
-    return f"{text}, which is no sign that they are: {honest} (suspects.csv)"
+        return f"{text} ({filenames.SUSPECTS}), where {honest}: {look}"
+    return f"{text}, which is no sign that they are: {honest} ({filenames.SUSPECTS})"
 
 
 def _weakest(test: Evaluation) -> str:

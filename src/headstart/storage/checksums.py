@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
+from headstart.base import filenames
 from headstart.storage.wheels import sha256_of
-
-NAME = "SHA256SUMS"
-"""The file that they are in; `sha256sum --check SHA256SUMS` reads it, too."""
 
 
 def write(folder: Path) -> None:
     """Write down the checksum of every file in a folder; raises what the file system raises."""
-    files = sorted(file for file in folder.iterdir() if file.name != NAME)
+    files = sorted(file for file in folder.iterdir() if file.name != filenames.CHECKSUMS)
     lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
-    (folder / NAME).write_bytes("".join(lines).encode())
+    (folder / filenames.CHECKSUMS).write_bytes("".join(lines).encode())
 
 
 def check(folder: Path) -> None:
@@ -22,10 +20,10 @@ def check(folder: Path) -> None:
         RuntimeError: One of them, or what was written down, is damaged or missing.
     """
     try:
-        lines = (folder / NAME).read_text(encoding="ascii").splitlines()
+        lines = (folder / filenames.CHECKSUMS).read_text(encoding="ascii").splitlines()
         expected = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
         damaged = [name for name, sha256 in expected.items() if sha256_of(folder / name) != sha256]
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{folder} is damaged: {error}") from error
     if damaged or not expected:
-        raise RuntimeError(f"{folder / (damaged or [NAME])[0]} is damaged")
+        raise RuntimeError(f"{folder / (damaged or [filenames.CHECKSUMS])[0]} is damaged")

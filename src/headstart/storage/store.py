@@ -1,4 +1,4 @@
-"""What was computed before, kept between runs: feature vectors, checks of photos, measured costs.
+"""What was computed before, kept between runs: features, heads, checks of photos, and so on (`Kind`).
 
 A row is found by what decides its value (a digest of the photo's bytes, the backbone and so on), so
 runs and projects share it and nothing in it goes stale. When it takes more than its limit, the rows
@@ -25,7 +25,16 @@ from headstart.base.progress import Progress
 from headstart.storage.database import Database, number, transaction
 from headstart.storage.wheels import cache_dir
 
-Kind = Literal["features", "checks", "costs"]
+Kind = Literal["features", "heads", "checks", "reports", "costs"]
+"""What a row holds.
+
+features: those of one photo, by one backbone
+heads: what was fitted on features, or measured with that
+checks: what reading a photo showed
+reports: what reports are made of: thumbnails, maps, scripts
+costs: what a backbone costs on a machine
+"""
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_LIMIT = "10GB"

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from headstart.base import records
 from headstart.base.progress import Progress, Stopwatch
-from headstart.networks import features, novelty
+from headstart.networks import novelty
 from headstart.networks.features import Extractor
 from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
 from headstart.results.curve import LearningCurve
 from headstart.statistics import metrics
 from headstart.statistics.answers import Answers
 from headstart.statistics.metrics import Evaluation
+from headstart.storage.store import Kind
 from headstart.training import learning_curve, probe, suspects
 from headstart.training.probe import Head
 
@@ -25,6 +26,9 @@ VERSION = 3
 
 Floats = NDArray[np.float32]
 Array = NDArray[Any]
+
+KIND: Kind = "heads"
+"""What all of this is called in the store."""
 
 
 class Heads:
@@ -216,7 +220,7 @@ class Heads:
             if kept:
                 return records.from_npz(kept[key])
             found = compute()
-            store.put([(key, records.to_npz(found))], features.KIND)
+            store.put([(key, records.to_npz(found))], KIND)
         return found
 
     @functools.cached_property

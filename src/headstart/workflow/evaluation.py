@@ -10,6 +10,7 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base import filenames
 from headstart.base.errors import DataError
 from headstart.base.progress import Progress
 from headstart.base.settings import Reading
@@ -178,8 +179,8 @@ def _ask(
 
 def _split_file(folder: Path) -> Path | None:
     """Return the split.csv of a run, also where its model folder was named."""
-    places = (folder, *([folder.absolute().parent] if not (folder / "model").is_dir() else []))
-    return next((place / "split.csv" for place in places if (place / "split.csv").is_file()), None)
+    places = (folder, *([folder.absolute().parent] if not (folder / filenames.MODEL).is_dir() else []))
+    return next((file for place in places if (file := place / filenames.SPLIT).is_file()), None)
 
 
 def _parts_of(split: Path | None, digests: Sequence[str]) -> tuple[str, ...] | None:

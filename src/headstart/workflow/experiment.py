@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.errors import DataError, EngineMismatch, RunError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
@@ -24,7 +24,7 @@ from headstart.photos.findings import IMBALANCE, KINDS, Finding
 from headstart.photos.splits import Part
 from headstart.reporting import card, report, tracking
 from headstart.reporting.tracking import Trackers
-from headstart.results import predictions, reservations, snapshot
+from headstart.results import reservations, snapshot
 from headstart.results import run as runs
 from headstart.results.comparison import (
     SCHEMA_VERSION,
@@ -41,7 +41,7 @@ from headstart.results.comparison import (
     rank,
 )
 from headstart.results.decision import decide
-from headstart.results.suspect import CSV_HEADER, Suspect
+from headstart.results.suspect import Suspect
 from headstart.results.verdict import Evidence, worth_finetuning
 from headstart.results.verdict import write as write_verdict
 from headstart.sources import listing, samples
@@ -163,7 +163,7 @@ def what_changed(run: runs.Run, settings: Settings) -> str:
     """Say in a sentence what has changed of the photos since a run was finished; "" if nothing has."""
     opening = f"The photos in {settings.data} are not those that {run.folder} was made of"
     try:
-        rows = snapshot.read(run.folder / runs.PHOTOS)
+        rows = snapshot.read(run.folder / filenames.PHOTOS)
         found = snapshot.changes(rows, listing.load(Path(settings.data), **settings.reading))
     except RunError as error:
         return f"{error.problem} Whether the photos have changed cannot be told."
@@ -177,9 +177,9 @@ def describe(run: runs.Run, settings: Settings) -> list[Path]:
 
     They are written anew where they were before.
     """
-    is_drawn = settings.report or (run.folder / report.REPORT).exists()
+    is_drawn = settings.report or (run.folder / filenames.REPORT).exists()
     drawn = [report.draw(run.folder), card.write(run.folder)] if is_drawn else []
-    return [*drawn, run.folder / runs.RESULTS, run.folder / runs.CONFIG]
+    return [*drawn, run.folder / filenames.RESULTS, run.folder / filenames.CONFIG]
 
 
 def train_and_judge(
@@ -222,7 +222,9 @@ def train_and_judge(
         learnt_from.paths,
         settings.seed,
     )
-    records.write_csv(run.folder / "suspects.csv", CSV_HEADER, [one.row() for one in judgement.suspects])
+    records.write_csv(
+        run.folder / filenames.SUSPECTS, filenames.SUSPECTS_COLUMNS, [one.row() for one in judgement.suspects]
+    )
     comparisons = compare_all(right, chosen.name, groups=test.groups)
     if settings.report:
         illustrate(run, chosen.name, best, photos, judgement.suspects, store, progress)
@@ -384,10 +386,10 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         progress.remark(f"Read as: {listed.layout}.")
     stamped = snapshot.stamps(listed)
     audited = audits.audit(listed, store=store, progress=progress, is_thorough=settings.check)
-    snapshot.write(run.folder / runs.PHOTOS, listed, stamped, audited)
+    snapshot.write(run.folder / filenames.PHOTOS, listed, stamped, audited)
     records.write_csv(
-        run.folder / runs.QUARANTINE,
-        ("path", "reason"),
+        run.folder / filenames.QUARANTINE,
+        filenames.QUARANTINE_COLUMNS,
         [(one.path, one.reason) for one in audited.quarantine],
     )
     told = tuple(map(summarised, audited.findings))
@@ -402,7 +404,7 @@ def prepare(settings: Settings, run: runs.Run, store: Store, progress: Progress)
         test=settings.test,
         has_validation=not n_folds,
     )
-    splits.write_csv(run.folder / runs.SPLIT, audited, split)
+    splits.write_csv(run.folder / filenames.SPLIT, audited, split)
     is_balanced = _is_balanced(settings.class_weight, usable.labels[split.indices("train")])
     parts = {name: splits.take_part(audited, split, name, is_balanced=is_balanced) for name in splits.PARTS}
     summary = DatasetSummary(
@@ -435,7 +437,7 @@ def remarks(told: Sequence[FindingSummary]) -> list[str]:
         same = [one for one in told if one.kind == kind]
         lines += [f"{one.detail} {one.advice}" for one in same[:3]]
         if len(same) > 3:
-            lines.append(f"… and {len(same) - 3:,} more of this kind ({kind}): see results.json.")
+            lines.append(f"… and {len(same) - 3:,} more of this kind ({kind}): see {filenames.RESULTS}.")
     return lines
 
 
@@ -468,8 +470,8 @@ def measure(
         found.append(dataclasses.replace(candidate, test=scores, repeats=repeats))
         answered[candidate.name] = probabilities
         rows += prediction_rows(candidate, test, probabilities, photos.class_names)
-    header = (*predictions.COLUMNS, *(f"p_{name}" for name in photos.class_names))
-    records.write_csv(run.folder / predictions.FILE, header, rows)
+    header = filenames.predictions_columns(photos.class_names)
+    records.write_csv(run.folder / filenames.PREDICTIONS, header, rows)
     return tuple(found), answered
 
 

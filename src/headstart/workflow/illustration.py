@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.errors import ChangedPhoto, UnreadableImage
 from headstart.base.progress import Progress
 from headstart.networks import classifier
-from headstart.networks import features as vectors
 from headstart.networks.explanation import Explainer, overlay
 from headstart.photos.splits import Part
 from headstart.pictures import pixels
@@ -22,8 +21,11 @@ from headstart.results.comparison import FindingSummary
 from headstart.results.gallery import Explained, Spot
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
-from headstart.storage.store import Store
+from headstart.storage.store import Kind, Store
 from headstart.workflow.trial import Trial
+
+KIND: Kind = "reports"
+"""What thumbnails and the map are called in the store."""
 
 MAP_VERSION = 1
 """Goes up when another map comes of the same features."""
@@ -78,9 +80,9 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
         backbone=material.trial.row.name,
         progress=progress,
     )
-    records.write_json(run.folder / gallery.FILE, made)
+    records.write_json(run.folder / filenames.GALLERY, made)
     new = [one for one in made.pictures if one.path in keys and one.path not in kept]
-    store.put([(keys[one.path], one.thumbnail) for one in new], vectors.KIND)
+    store.put([(keys[one.path], one.thumbnail) for one in new], KIND)
 
 
 def _digests(material: Material) -> dict[str, str]:
@@ -128,7 +130,7 @@ def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArra
     if kept:
         return records.from_npz(kept[key])[0]
     found = projection.project(features, seed=seed)
-    store.put([(key, records.to_npz((found,)))], vectors.KIND)
+    store.put([(key, records.to_npz((found,)))], KIND)
     return found
 
 

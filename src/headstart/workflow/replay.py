@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from headstart.base import filenames
 from headstart.base.errors import DataError, NoSuchData, RunError, SettingsError, WeightsError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings, from_toml
@@ -35,7 +36,6 @@ from headstart.workflow import experiment
 NAMED = 5
 """Photos that are named when they are not as they were."""
 
-SPLIT = "split.csv"
 
 ScoredPart = Literal["validation", "test"]
 SCORED_PARTS: tuple[ScoredPart, ...] = get_args(ScoredPart)
@@ -217,7 +217,7 @@ def read(folder: Path) -> Side:
         RunError: The folder holds no finished run, or was changed.
     """
     results = Run(folder).results()
-    rows = splits.read_csv(folder / SPLIT)
+    rows = splits.read_csv(folder / filenames.SPLIT)
     return Side(folder, results, rows, predictions.read(folder, results.dataset.class_names))
 
 
@@ -227,7 +227,7 @@ def _settings(folder: Path, out: Path | None, data: str | None, weights_dir: Pat
     given = {name: value for name, value in given.items() if value is not None}
     target = out or named.with_name(f"{named.name}-replay")
     try:
-        return runs.resolve(from_toml(folder / runs.CONFIG, out=str(target), **given))
+        return runs.resolve(from_toml(folder / filenames.CONFIG, out=str(target), **given))
     except SettingsError as error:
         raise RunError(
             error.problem, "The run folder was changed; put the file back as the run wrote it."
@@ -273,7 +273,7 @@ def check_photos(then: Side, settings: Settings, store_path: Path, progress: Pro
     parts = {name: splits.take_part(audited, split, name, is_balanced=False) for name in splits.PARTS}
     if experiment.fingerprint(parts) != then.results.data_sha256:
         raise RunError(
-            f"The photos are those of {then.folder / SPLIT}, but not those of results.json.",
+            f"The photos are those of {then.folder / filenames.SPLIT}, but not those of {filenames.RESULTS}.",
             "The run folder was changed; put its files back as the run wrote them.",
         )
 
@@ -347,7 +347,7 @@ def _checks(then: Side, now: Side, settings: Settings, *, is_same: bool) -> Iter
     # Where the clock decided what to try, the decision and what is said of it may be others with good reason.
     is_whole = not has_budget or set(then.candidates) == set(now.candidates) == set(both)
     yield _settings_alike(then.results.settings, runs.config(settings))
-    yield _equal("split.csv", *([_placed(row) for row in side.split] for side in (then, now)))
+    yield _equal(filenames.SPLIT, *([_placed(row) for row in side.split] for side in (then, now)))
     if is_whole:
         best = ([side.results.recommended.best_on_validation] for side in (then, now))
         yield _equal("best on validation", *best)
@@ -490,7 +490,7 @@ def _most_telling(checks: Sequence[Check]) -> Check:
 def _probabilities(then: Side, now: Side, both: Sequence[str], *, is_same: bool) -> Iterator[Check]:
     """Yield the rows of predictions.csv that are not of the same photos; else the largest difference."""
     ours, theirs = then.predictions, now.predictions
-    rows = _equal("rows of predictions.csv", *(_rows(side, both) for side in (ours, theirs)))
+    rows = _equal(f"rows of {filenames.PREDICTIONS}", *(_rows(side, both) for side in (ours, theirs)))
     if not rows.agrees:
         yield rows
     elif both:

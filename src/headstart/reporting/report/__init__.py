@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.reporting.report import page
 from headstart.reporting.report.contents import read
-
-REPORT = "report.html"
 
 
 def draw(folder: Path) -> Path:
@@ -16,7 +14,7 @@ def draw(folder: Path) -> Path:
         RunError: The folder holds no finished run, or a file of it is damaged or of another version.
         DiskFull: No space is left.
     """
-    path = folder / REPORT
+    path = folder / filenames.REPORT
     records.write_bytes(path, render(folder).encode(errors="replace"))
     return path
 

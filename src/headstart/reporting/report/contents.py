@@ -4,16 +4,14 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.errors import RunError
-from headstart.results import gallery, predictions
+from headstart.results import predictions
 from headstart.results.comparison import Results
 from headstart.results.gallery import Gallery
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
 from headstart.results.suspect import Suspect
-
-QUARANTINE, SUSPECTS = "quarantine.csv", "suspects.csv"
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,18 @@ def read(folder: Path) -> Contents:
         RunError: The folder holds no finished run, or a file of it is damaged or of another version.
     """
     results = Run(folder).results()
-    has_predictions, has_gallery = (folder / predictions.FILE).is_file(), (folder / gallery.FILE).is_file()
+    has_predictions = (folder / filenames.PREDICTIONS).is_file()
+    has_gallery = (folder / filenames.GALLERY).is_file()
     return Contents(
         name=folder.resolve().name,
         results=results,
         predictions=predictions.read(folder, results.dataset.class_names) if has_predictions else {},
         suspects=tuple(
             Suspect(path, label, suggested, float(p_label), float(p_suggested))
-            for path, label, suggested, p_label, p_suggested in _rows(folder / SUSPECTS, 5)
+            for path, label, suggested, p_label, p_suggested in _rows(folder / filenames.SUSPECTS, 5)
         ),
-        quarantine=tuple((path, reason) for path, reason in _rows(folder / QUARANTINE, 2)),
-        gallery=records.read_json(folder / gallery.FILE, Gallery) if has_gallery else None,
+        quarantine=tuple((path, reason) for path, reason in _rows(folder / filenames.QUARANTINE, 2)),
+        gallery=records.read_json(folder / filenames.GALLERY, Gallery) if has_gallery else None,
     )
 
 

@@ -13,7 +13,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from headstart.base.progress import Progress
-from headstart.networks.features import KIND
 from headstart.photos.findings import KINDS
 from headstart.reporting.report import charts
 from headstart.reporting.report.contents import Contents
@@ -108,7 +107,7 @@ def _bundle() -> str:
 
         script: str = vl_convert.javascript_bundle(EXPORTED)
         script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-        store.put([(key, script.encode())], KIND)
+        store.put([(key, script.encode())], "reports")
     return script
 
 
