@@ -15,12 +15,13 @@ from conftest import Finished, made_photos
 from numpy.typing import NDArray
 
 import headstart
-from headstart.networks import backbones, engine
+from headstart.networks import backbones, engine, explanation
 from headstart.networks.classifier import Classifier
 from headstart.networks.engine import Engine, OpenVINOEngine
-from headstart.networks.explanation import CELLS, Explainer, Method, occlusion, overlay
+from headstart.networks.explanation import CELLS, INFERENCES, Explainer, occlusion, overlay
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
+from headstart.results.gallery import Method
 from headstart.training import probe
 
 Floats = NDArray[np.float32]
@@ -446,3 +447,8 @@ def falls(
     before, after = model(np.stack(pictures)), model(np.stack(blurred))
     rows = np.arange(len(labels))
     return (before[rows, labels] - after[rows, labels]).astype(np.float64)
+
+
+def test_covering_asks_as_often_as_the_forecast_counts() -> None:
+    asked = list(explanation._covered(np.zeros((32, 32, 3), np.uint8)))
+    assert len(asked) == INFERENCES["occlusion"] == 82  # 9 by 9 places of a patch, and the whole picture

@@ -13,8 +13,10 @@ from headstart.base import filenames
 from headstart.base.errors import SettingsError
 from headstart.base.records import read_toml
 
-TECHNIQUES = ("features", "finetune")
-"""1, feature extraction: frozen backbone, new head. 2, fine-tuning: its last layers too."""
+TECHNIQUE_WORDS = {"features": "feature extraction", "finetune": "fine-tuning"}
+"""What books call the two: with the backbone frozen a new head, or that and then its last layers too."""
+
+TECHNIQUES = tuple(TECHNIQUE_WORDS)
 
 FITS = ("squash", "crop", "pad")
 AUGMENTS = ("auto", "none", "light", "full")

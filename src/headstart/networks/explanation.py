@@ -14,23 +14,29 @@ Both show where the evidence is that counts for this network. Neither says that 
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.networks.engine import Engine, OpenVINOEngine
 from headstart.pictures.pixels import Pixels
+from headstart.results.gallery import Method
 
 if TYPE_CHECKING:
     import openvino
 
 Heat = NDArray[np.float32]
 Floats = NDArray[np.floating]
-Method = Literal["cam", "occlusion"]
 
 CELLS, PATCH = 8, 2
 """A photo is covered in a grid of CELLS by CELLS, with a patch of PATCH by PATCH of them at a time."""
+
+PLACES = CELLS + PATCH - 1
+"""Places of a patch along a side, those that reach over the border included."""
+
+INFERENCES: dict[Method, int] = {"cam": 2, "occlusion": 1 + PLACES**2}
+"""How often a network is asked for one map, by method."""
 
 UNDERLAY, OPACITY = 0.6, 0.8
 """How bright the photo stays under the heat, so that the hottest is lighter than any part of it; and how
@@ -177,18 +183,17 @@ def occlusion(engine: Engine, picture: Pixels, label: int) -> NDArray[np.float64
         float64 (CELLS, CELLS): for each cell, the mean over the PATCH × PATCH patches that cover it;
         negative where the class is likelier without it.
     """
-    n = CELLS + PATCH - 1
-    first, *others = engine.stream(_covered(picture, n))
+    first, *others = engine.stream(_covered(picture))
     falls = _log_odds(first, label) - np.array([_log_odds(one, label) for one in others])
-    windows = np.lib.stride_tricks.sliding_window_view(falls.reshape(n, n), (PATCH, PATCH))
+    windows = np.lib.stride_tricks.sliding_window_view(falls.reshape(PLACES, PLACES), (PATCH, PATCH))
     return np.asarray(windows.mean(axis=(2, 3)))
 
 
-def _covered(picture: Pixels, n: int) -> Iterator[Pixels]:
-    """Yield the picture itself, then with a patch on each of n by n places, row by row."""
+def _covered(picture: Pixels) -> Iterator[Pixels]:
+    """Yield the picture itself, then with a patch on each of PLACES by PLACES places, row by row."""
     yield picture
     edges = np.linspace(0, len(picture), CELLS + 1).round().astype(int)
-    ends = [(edges[max(0, end - PATCH)], edges[min(CELLS, end)]) for end in range(1, n + 1)]
+    ends = [(edges[max(0, end - PATCH)], edges[min(CELLS, end)]) for end in range(1, PLACES + 1)]
     colour = picture.mean(axis=(0, 1)).round()
     for top, bottom in ends:
         for left, right in ends:

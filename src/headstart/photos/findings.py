@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.words import first_few
+from headstart.base.words import are, counted, first_few
 from headstart.photos.duplicates import Alike
 from headstart.photos.families import Families
 from headstart.photos.groups import Groups, free_groups, linked, members, merged, missing_parts
@@ -141,7 +141,7 @@ def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
         share = f"in {one.n_closer:,} of {one.n_asked:,} comparisons"
         same = f"names differ by {one.rule} alone"
         detail = (
-            f"{sum(map(len, one.members)):,} photos are in {_count(len(one.members), 'family', 'families')} "
+            f"{sum(map(len, one.members)):,} photos are in {counted(len(one.members), 'family', 'families')} "
             f"whose {same}, such as {some}. They look more alike than others of their class do, {share}."
         )
         paths = tuple(dataset.paths[index] for family in one.members for index in family)
@@ -153,7 +153,7 @@ def families(dataset: Dataset, found: Sequence[Families]) -> Iterator[Finding]:
             names = sorted({dataset.given_parts[index] for family in divided for index in family})
             paths = tuple(dataset.paths[index] for family in divided for index in family)
             detail = (
-                f"{_count(len(divided), 'family', 'families')} of photos whose {same} "
+                f"{counted(len(divided), 'family', 'families')} of photos whose {same} "
                 f"{_stand(divided)} in several of the parts {', '.join(names)}, such as "
                 f"{first_few([dataset.paths[index] for index in divided[0]])}."
             )
@@ -228,8 +228,8 @@ def variants(
     largest = max(groups, key=len)
     classes = first_few([f"'{names[label]}'" for label in found.labels])
     detail = (
-        f"{_count(len(chosen), 'photo')} of {classes} seem to be altered versions of "
-        f"{_count(len(groups), 'picture')}, turned, shifted, cropped or lit otherwise, such as "
+        f"{counted(len(chosen), 'photo')} of {classes} seem to be altered versions of "
+        f"{counted(len(groups), 'picture')}, turned, shifted, cropped or lit otherwise, such as "
         f"{first_few(largest)}. Found by the features of {backbone}."
     )
     advice = (
@@ -287,7 +287,7 @@ def small_classes(dataset: Dataset, groups: Groups) -> Iterator[Finding]:
     for label, free in enumerate(free_groups(dataset, groups)):
         name, paths = dataset.class_names[label], _paths_of(dataset, label)
         if missing and len(free) <= len(missing):
-            detail = f"Class '{name}' has {_count(len(free), noun)} to divide into {1 + len(missing)} parts."
+            detail = f"Class '{name}' has {counted(len(free), noun)} to divide into {1 + len(missing)} parts."
             yield Finding("small_class", paths, detail, "Add photos of it, or leave it out with --exclude.")
         held = {dataset.given_parts[index] for index in np.flatnonzero(dataset.labels == label)}
         for part in sorted(set(dataset.given_parts) - held - {""}):
@@ -312,12 +312,12 @@ def unlabelled(dataset: Dataset) -> Iterator[Finding]:
     """Say which photos lie beside the class folders, and which parts have no class folders."""
     loose = tuple(item.path for item in dataset.ignored if item.reason == LOOSE)
     if loose:
-        detail = f"{_count(len(loose), 'photo')} in no class folder: {first_few(loose)}."
+        detail = f"{counted(len(loose), 'photo')} in no class folder: {first_few(loose)}."
         advice = f"Left out; move {'it' if len(loose) == 1 else 'each'} into the folder of its class."
         yield Finding("unlabelled", loose, detail, advice)
     for folder, paths in bare_folders(dataset.ignored).items():
         detail = (
-            f"'{folder}' has no class folders, so its {_count(len(paths), 'photo')} {_have(paths)} no label."
+            f"'{folder}' has no class folders, so its {counted(len(paths), 'photo')} {_have(paths)} no label."
         )
         advice = (
             "Left out, for nothing can be measured on them; "
@@ -332,7 +332,7 @@ def imbalance(dataset: Dataset) -> Iterator[Finding]:
     most, least = counts.index(max(counts)), counts.index(min(counts))
     if counts[least] and counts[most] >= IMBALANCE * counts[least]:
         detail = (
-            f"Class '{dataset.class_names[most]}' has {_count(counts[most], 'photo')}, "
+            f"Class '{dataset.class_names[most]}' has {counted(counts[most], 'photo')}, "
             f"'{dataset.class_names[least]}' {counts[least]:,}."
         )
         advice = "Look at the scores class by class; rare classes weigh more in training (--class-weight)."
@@ -359,7 +359,7 @@ def odd_sizes(dataset: Dataset, sizes_px: NDArray[np.int32]) -> Iterator[Finding
     ):
         paths = tuple(dataset.paths[index] for index in np.flatnonzero(is_odd))
         if paths:
-            detail = f"{_count(len(paths), 'photo')} {_have(paths)} {what}: {first_few(paths)}."
+            detail = f"{counted(len(paths), 'photo')} {_have(paths)} {what}: {first_few(paths)}."
             yield Finding("odd_size", paths, detail, advice)
 
 
@@ -371,8 +371,8 @@ def wrong_types(dataset: Dataset, formats: Sequence[str]) -> Iterator[Finding]:
         if picture_extensions().get(suffix, format_name).replace("MPO", "JPEG") != format_name:
             paths[suffix, format_name].append(path)
     for (suffix, format_name), wrong in paths.items():
-        many = _count(len(wrong), "photo")
-        detail = f"{many} named {suffix} {_are(wrong)} of type {format_name}: {first_few(wrong)}."
+        many = counted(len(wrong), "photo")
+        detail = f"{many} named {suffix} {are(wrong)} of type {format_name}: {first_few(wrong)}."
         yield Finding(
             "wrong_type", tuple(wrong), detail, "They are used as what they are; nothing need be done."
         )
@@ -380,14 +380,6 @@ def wrong_types(dataset: Dataset, formats: Sequence[str]) -> Iterator[Finding]:
 
 def _paths_of(dataset: Dataset, label: int) -> tuple[str, ...]:
     return tuple(dataset.paths[index] for index in np.flatnonzero(dataset.labels == label))
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def _are(items: Sequence[object]) -> str:
-    return "is" if len(items) == 1 else "are"
 
 
 def _stand(items: Sequence[object]) -> str:

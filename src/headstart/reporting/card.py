@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from headstart.base import filenames
 from headstart.base.records import write_bytes
-from headstart.base.words import in_words
+from headstart.base.settings import TECHNIQUE_WORDS
+from headstart.base.words import first_few, in_words
 from headstart.networks import backbones
 from headstart.networks.table import Backbone, WheelFile
 from headstart.photos.findings import KINDS
@@ -41,8 +42,6 @@ HUB_LICENCES = {
 }
 """What the hub calls the licences of the table of backbones
 (https://huggingface.co/docs/hub/repositories-licenses)."""
-
-TECHNIQUES = {"features": "feature extraction", "finetune": "fine-tuning"}
 
 STANDING = {"better": "better", "worse": "worse", "unclear": "not told apart"}
 """How the card writes a decision."""
@@ -226,10 +225,10 @@ def _template() -> "Template":
         "percent": _percent,
         "interval": _interval,
         "number": lambda value: f"{value:,}",
-        "several": _several,
+        "several": lambda names: first_few(names, NAMED),
         "candidate": _candidate,
         "standing": STANDING.__getitem__,
-        "technique": TECHNIQUES.__getitem__,
+        "technique": TECHNIQUE_WORDS.__getitem__,
         "in_words": in_words,
     }
     return environment.get_template(TEMPLATE)
@@ -244,15 +243,5 @@ def _interval(interval: Interval | None) -> str:
     return f"{100 * interval.low:.1f}–{interval.high:.1%}" if interval else ""
 
 
-def _several(names: Sequence[str]) -> str:
-    """Return names with commas between, `NAMED` at most, and how many more there are.
-
-    >>> _several(["a", "b"]), _several("abcdefghijklm")
-    ('a, b', 'a, b, c, d, e, f, g, h, i, j and 3 more')
-    """
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
 def _candidate(one: Candidate) -> str:
-    return f"{one.backbone}, {TECHNIQUES[one.technique]}"
+    return f"{one.backbone}, {TECHNIQUE_WORDS[one.technique]}"

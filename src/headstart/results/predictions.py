@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.base import filenames
 from headstart.base.errors import RunError
+from headstart.results.comparison import Named
 
 LAST_DIGIT = 1.5e-6
 """Probabilities have 6 decimals: closer together than this, they may have been in the other order."""
@@ -151,7 +152,7 @@ def _parse(path: Path, class_names: Sequence[str]) -> dict[str, _Answers]:
         _refuse_other_columns(path, next(lines, []), class_names)
         try:
             for backbone, technique, photo, label, predicted, _, *probabilities in lines:
-                name = f"{backbone}/{technique}"
+                name = Named(backbone, technique).name
                 one = answers.get(name) or answers.setdefault(name, _Answers(backbone, technique))
                 one.paths.append(photo)
                 one.labels.append(number[label])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.base.errors import DataError
+from headstart.base.words import all_or_few
 from headstart.pictures.formats import picture_extensions
 from headstart.sources import parts as part_names
 from headstart.sources.dataset import suggest
@@ -453,7 +454,4 @@ def _is_picture_name(name: str) -> bool:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = [f"'{name}'" for name in names]
-    if len(shown) > 12:
-        return f"{', '.join(shown[:10])} and {len(shown) - 10:,} more"
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+    return all_or_few([f"'{name}'" for name in names], 10, most=12)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base.errors import DataError, TooFewClasses
+from headstart.base.words import first_few
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -115,9 +116,7 @@ def without_excluded(names: set[str], exclude: Sequence[str]) -> set[str]:
 
 
 def _name_some(names: Iterable[str]) -> str:
-    shown = sorted(names, key=natural_order)
-    more = f" and {len(shown) - 10:,} more" if len(shown) > 10 else ""
-    return f"The classes are {', '.join(shown[:10])}{more}."
+    return f"The classes are {first_few(sorted(names, key=natural_order), 10)}."
 
 
 def assemble(

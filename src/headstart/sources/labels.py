@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from headstart.base.words import first_few
+
 SEPARATORS = ("|", ";", ",", "+", "&", "/", " ")
 """What may stand between labels that are joined into one."""
 
@@ -167,6 +169,4 @@ def _alike(names: Sequence[str]) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = [f"'{name}'" for name in names[:SHOWN]]
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(shown) + more
+    return first_few([f"'{name}'" for name in names], SHOWN)

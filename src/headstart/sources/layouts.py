@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from headstart.base.errors import DataError, SettingsError, TooFewClasses, UnclearLayout
 from headstart.base.settings import LAYOUTS
+from headstart.base.words import are, counted, in_a_list
 from headstart.sources import doubts, parts, tree
 from headstart.sources.dataset import LAYOUT_ADVICE, SetAside, natural_order
 from headstart.sources.tree import NAMED, Folder, listed
@@ -176,19 +177,19 @@ class _Reader:
         if not self.others:
             return f"{listed(self.known)} are named like parts of a data set, and none is for training"
         if all(doubts.is_fold(one.name) for one in self.others):
-            return f"{listed(self.others)} {_are(self.others)} named like pieces of a data set"
+            return f"{listed(self.others)} {are(self.others)} named like pieces of a data set"
         a_part = "a part" if len(self.known) == 1 else "parts"
         if ("train" in found and len(found) > 1) or not all(map(doubts.is_direct, self.known)):
             return (
-                f"{listed(self.known)} {_are(self.known)} named like {a_part} of a data set, "
-                f"{listed(self.others)} {_are(self.others)} not"
+                f"{listed(self.known)} {are(self.known)} named like {a_part} of a data set, "
+                f"{listed(self.others)} {are(self.others)} not"
             )
         return ""
 
     def as_classes(self) -> Reading:
         if not self.folders:
             raise self.no_class_folders([])
-        text = f"{_count(len(self.full), 'class folder')}{self.where()}"
+        text = f"{counted(len(self.full), 'class folder')}{self.where()}"
         if not all(map(doubts.is_direct, self.full)):
             text += ", each with all the folders in it"
         if self.known:
@@ -206,7 +207,7 @@ class _Reader:
         strange = [one for one in self.others if one not in self.bare]
         if strange:
             raise UnclearLayout(
-                f"'{self.source}' cannot be read as parts: {listed(strange)} {_are(strange)} none by name.\n"
+                f"'{self.source}' cannot be read as parts: {listed(strange)} {are(strange)} none by name.\n"
                 f"{self.drawing()}",
                 f"C{_rename(strange)[1:]}; or write a table with the columns path,label,split.",
             )
@@ -279,9 +280,9 @@ class _Reader:
         ]
         counts = [len(part.names()) for part in labelled]
         if len(set(counts)) == 1:
-            many = f"{_count(counts[0], 'class', 'es')} in {'each' if len(counts) > 1 else 'it'}"
+            many = f"{counted(counts[0], 'class', 'classes')} in {'each' if len(counts) > 1 else 'it'}"
         else:
-            many = f"{tree.joined([f'{count:,}' for count in counts])} classes"
+            many = f"{in_a_list([f'{count:,}' for count in counts])} classes"
         text = f"{_parts(named)} {', '.join(named)}{self.where()}, with {many}"
         has = "has" if len(flat) == 1 else "have"
         return text + (f"; {listed(flat)} {has} no class folders and so no labels" if flat else "")
@@ -316,10 +317,10 @@ class _Reader:
     def no_class_folders(self, found: Sequence[_Part]) -> TooFewClasses:
         if not found:
             n_photos = self.root.n_photos
-            photos = f", only {_count(n_photos, 'photo')}" if n_photos else ""
+            photos = f", only {counted(n_photos, 'photo')}" if n_photos else ""
             return TooFewClasses(f"No class folders in '{self.source}'{photos}.", LAYOUT_ADVICE)
         names = sorted((part.folder.name for part in found), key=natural_order)
-        photos = _count(sum(part.folder.n_photos for part in found), "photo")
+        photos = counted(sum(part.folder.n_photos for part in found), "photo")
         return TooFewClasses(
             f"No class folders in the {_parts(names)} {', '.join(names)} in '{self.source}', only {photos}.",
             f"{LAYOUT_ADVICE}\nIf {listed(self.full)} are the classes: --layout classes.",
@@ -366,13 +367,5 @@ def _rename(folders: Sequence[Folder]) -> str:
     return f"call {listed(folders)} train, validation or test, or leave {them} out (--exclude {names})"
 
 
-def _are(items: Sequence[object]) -> str:
-    return "is" if len(items) == 1 else "are"
-
-
 def _parts(items: Sequence[object]) -> str:
     return "part" if len(items) == 1 else "parts"
-
-
-def _count(number: int, noun: str, plural: str = "s") -> str:
-    return f"{number:,} {noun}{plural * (number != 1)}"

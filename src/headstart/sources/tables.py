@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.base.errors import DataError, NoSuchData
+from headstart.base.words import all_or_few
 from headstart.sources import sheet as sheets
 from headstart.sources.columns import YES, Columns, Wish, choose, is_row, with_header
 from headstart.sources.dataset import Dataset, Listing, assemble, without_excluded
@@ -245,9 +246,7 @@ def _some(items: Sequence[str]) -> str:
         >>> _some(["a", "b", "c"]), _some(list("abcdefghijklmnopqrstuvwxyz"))
         ('a, b and c', 'a, b, c, d, e, f, g, h, i, j and 16 more')
     """
-    if len(items) >= MANY:
-        return f"{', '.join(items[:SHOWN])} and {len(items) - SHOWN:,} more"
-    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
+    return all_or_few(items, SHOWN, most=MANY - 1)
 
 
 # How it was read

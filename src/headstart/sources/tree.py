@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.base.errors import NoSuchData
+from headstart.base.words import all_or_few
 from headstart.pictures.formats import why_no_picture
 from headstart.sources.dataset import SetAside, natural_order
 
@@ -210,19 +211,7 @@ def listed(folders: Iterable[Folder | str]) -> str:
         ("'a' and 'b'", "'a', 'b', 'c', 'd' and 3 more")
     """
     names = [f"'{one if isinstance(one, str) else one.name}'" for one in folders]
-    if len(names) > NAMED + 1:
-        names = [*names[:NAMED], f"{len(names) - NAMED:,} more"]
-    return joined(names)
-
-
-def joined(words: Sequence[str]) -> str:
-    """Return words with commas and an 'and' between.
-
-    Example:
-        >>> joined("abc"), joined("a")
-        ('a, b and c', 'a')
-    """
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return all_or_few(names, NAMED, most=NAMED + 1)
 
 
 def draw(top: Folder, title: str, note: Callable[[Folder], str]) -> str:

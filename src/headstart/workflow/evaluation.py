@@ -14,6 +14,7 @@ from headstart.base import filenames
 from headstart.base.errors import DataError
 from headstart.base.progress import Progress
 from headstart.base.settings import Reading
+from headstart.base.words import all_or_few, first_few
 from headstart.networks import classifier
 from headstart.networks.classifier import Classifier
 from headstart.photos import audit as audits
@@ -140,8 +141,8 @@ def _refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
             f"--exclude {shlex.quote(','.join(unknown))}"
         )
     raise DataError(
-        f"The model knows no class {_listed([repr(name) for name in unknown], ' or ')}: its classes are "
-        f"{_listed(known)}.",
+        f"The model knows no class {all_or_few(list(map(repr, unknown)), NAMED, NAMED, 'or')}: its classes "
+        f"are {first_few(known, NAMED)}.",
         fix,
     )
 
@@ -152,7 +153,7 @@ def _tell_unreadable(unreadable: Sequence[SetAside], data: str, n_listed: int, p
     first = f"the first, {unreadable[0].path}: {unreadable[0].reason}"
     if len(unreadable) == n_listed:
         raise DataError(f"No photo of '{data}' can be read, of {n_listed:,}; {first}", _OTHERS)
-    told = _listed([f"{one.path} ({one.reason.removesuffix('.')})" for one in unreadable])
+    told = first_few([f"{one.path} ({one.reason.removesuffix('.')})" for one in unreadable], NAMED)
     progress.remark(f"Left out, for {'it' if len(unreadable) == 1 else 'they'} cannot be read: {told}.")
 
 
@@ -280,7 +281,7 @@ def _whole(found: Appraisal) -> tuple[str, str]:
 
 
 def _absent(found: Appraisal) -> str:
-    return f"no photo here: {_listed(found.absent)}" if found.absent else ""
+    return f"no photo here: {first_few(found.absent, NAMED)}" if found.absent else ""
 
 
 def _refused(found: Appraisal) -> str:
@@ -320,16 +321,3 @@ def _cells(share: Share) -> tuple[str, str, str]:
 
 def _interval(interval: Interval) -> str:
     return f"{interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%}"
-
-
-def _listed(names: Sequence[str], last: str = ", ") -> str:
-    """Return names with commas between; of more than `NAMED`, some and how many more.
-
-    Example:
-        >>> _listed(["a", "b", "c"], " or "), _listed([str(one) for one in range(23)])[-17:]
-        ('a, b or c', '18, 19 and 3 more')
-    """
-    if len(names) > NAMED:
-        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED:,} more"
-    *first, end = names
-    return f"{', '.join(first)}{last}{end}" if first else end

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.base import records
-from headstart.networks import novelty
+from headstart.networks import explanation, novelty
 from headstart.pictures.pixels import core_count
 from headstart.reporting.projection import MAX_SPOTS
+from headstart.results import gallery
 from headstart.storage.store import Kind, Store
+from headstart.training import augmentation
 from headstart.training.finetune import MIXES
 
 KIND: Kind = "costs"
@@ -30,11 +32,9 @@ FIXED_PHOTOS, CLASS_POWER, TURN_S = 3000, 1.3, 0.6
 """What fitting costs however few the photos are, in photos; how it grows with the classes; and the part of a
 single turn's seconds that each further one takes."""
 
-MAP_S, EXPLAINED, COVERED = 3.0, 24, 82
-"""Seconds to draw a map of all the photos that it takes and their thumbnails; photos with a heat map, and
-inferences for each of those where the recommended one may be fine-tuned."""
+MAP_S = 3.0
+"""Seconds to draw a map of all the photos that it takes and their thumbnails."""
 
-CHECKED_VIEWS = 4
 BASE_MB = 450
 TRAINING_MB = 2200
 """Memory of Python with OpenVINO, and what TensorFlow takes on top to fine-tune in batches of 32."""
@@ -133,7 +133,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     # With folds, what is handed over is not asked about the validation photos again.
     n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_turns == 1 else 0)
     return {
-        "augmentation": work.n_checked * CHECKED_VIEWS * photo,
+        "augmentation": work.n_checked * len(augmentation.OPERATIONS) * photo,
         "finetune": (0.0 if work.is_built else costs.build or 0.0) + work.seeds * training,
         "convert": work.seeds * ((costs.convert or 0.0) + n_asked * photo),
         "test of the fine-tuned": work.seeds * work.n_test * photo,
@@ -142,7 +142,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
 
 def judging_stages(costs: Costs, work: Work, *, has_finetune: bool, has_report: bool) -> dict[str, float]:
     """Return the seconds of what is said of the recommended candidate, if it is of this backbone."""
-    n_asked = EXPLAINED * (COVERED if has_finetune else 2)
+    n_asked = gallery.EXPLAINED * explanation.INFERENCES["occlusion" if has_finetune else "cam"]
     report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.photo or 0.0)
     return {
         "learning curve": fitting_s(work, *CURVE_S),
