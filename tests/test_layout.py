@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.base import filenames
+from headstart.base import arrays, filenames
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
@@ -174,6 +174,16 @@ def test_a_file_of_a_run_is_called_by_its_one_owner(file: Path) -> None:
             if "/" + name not in text
         }
         assert spelt & file_names() == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=label)
+def test_a_kind_of_array_has_one_name(file: Path) -> None:
+    """The names of base/arrays.py are defined there alone."""
+    assigned = {
+        ast.unparse(node.targets[0]) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Assign)
+    }
+    if label(file) != "base/arrays":
+        assert assigned & {name for name in vars(arrays) if name[0].isupper()} == {"NDArray"} & assigned
 
 
 def test_templates_name_files_that_there_are() -> None:

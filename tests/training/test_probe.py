@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from headstart.base.arrays import Floats
 from headstart.statistics.metrics import log_loss, softmax
 from headstart.training import probe
 
@@ -26,7 +27,7 @@ def digits() -> Arrays:
     return (features[order] * scales + scales).astype(np.float32), labels[order].astype(np.int32)
 
 
-def float32(values: np.ndarray) -> probe.Floats:
+def float32(values: np.ndarray) -> Floats:
     return values.astype(np.float32)
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.base import filenames
+from headstart.base.arrays import Floats
 from headstart.base.errors import EngineMismatch, disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks import backbones, weights
@@ -52,8 +52,6 @@ PARITY_COSINE = 0.9999
 """How far OpenVINO may be from Keras: of the largest value, and in direction."""
 
 WITH_KERAS = "Keras itself runs it, several times slower: --engine keras --out NEW"
-
-Floats = NDArray[np.float32]
 
 
 class Engine(ABC):

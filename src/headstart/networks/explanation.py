@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import openvino
 
 Heat = NDArray[np.float32]
-Floats = NDArray[np.floating]
 
 CELLS, PATCH = 8, 2
 """A photo is covered in a grid of CELLS by CELLS, with a patch of PATCH by PATCH of them at a time."""
@@ -86,7 +85,7 @@ def _check(engine: Engine, picture: Pixels, label: int) -> None:
         raise ValueError(f"the label is {label}; expected 0 to {n_classes - 1}")
 
 
-def _heat(evidence: Floats, size_px: int) -> Heat:
+def _heat(evidence: NDArray[np.floating], size_px: int) -> Heat:
     """Return the positive part, resized to a square and scaled to [0, 1]."""
     import cv2
 
@@ -95,7 +94,9 @@ def _heat(evidence: Floats, size_px: int) -> Heat:
     return np.asarray(resized / max(resized.max(), np.finfo(np.float32).tiny))
 
 
-def _against_rivals(logits: Floats, probabilities: Floats, label: int) -> Floats:
+def _against_rivals(
+    logits: NDArray[np.floating], probabilities: NDArray[np.floating], label: int
+) -> NDArray[np.floating]:
     """Return what each place adds to the log-odds of a class, to first order, (h, w).
 
     A class's own logit will not do: the same vector added to the head's weights of all classes changes
@@ -202,7 +203,7 @@ def _covered(picture: Pixels) -> Iterator[Pixels]:
             yield covered
 
 
-def _log_odds(probabilities: Floats, label: int) -> float:
+def _log_odds(probabilities: NDArray[np.floating], label: int) -> float:
     # The others' sum, not 1 - p, in which float32 would lose odds above a million.
     others = np.delete(probabilities, label).sum(dtype=np.float64)
     least = float(np.finfo(np.float32).tiny)

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
 from headstart.networks.engine import Engine
 from headstart.pictures import pixels
 from headstart.pictures.pixels import PIXELS_VERSION
 from headstart.storage.store import Kind, Store
-
-Floats = NDArray[np.float32]
 
 KIND: Kind = "features"
 """What the vectors are called in the store."""

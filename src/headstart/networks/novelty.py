@@ -8,6 +8,7 @@ on a picture is called novel is for `calibration.refusal` to say.
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats, Integers
 from headstart.photos.splits import IN_EVERY_FIT
 
 CENTRES, MAX_REFERENCES = 10, 200
@@ -24,9 +25,6 @@ MAX_PHOTOS = 1000
 """Photos that centres are taken from; 3,068 of clothing gave the same as 1,000."""
 
 TINY = float(np.finfo(np.float32).tiny)
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.integer]
 
 
 def references(features: Floats, labels: Integers, *, seed: int = 0) -> Floats:

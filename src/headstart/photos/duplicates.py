@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats
 from headstart.photos.groups import Pairs
 from headstart.pictures.pixels import Pixels
 from headstart.pictures.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
-
-Floats = NDArray[np.float32]
 
 LOW = 8
 """The hash is of the 8 x 8 lowest frequencies of a thumbnail; the others are its detail."""

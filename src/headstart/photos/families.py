@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats
 from headstart.photos.duplicates import Pictures
 from headstart.photos.groups import Groups, Pairs, members, merged, numbered
 from headstart.pictures.thumbnails import LUMA
@@ -45,8 +46,6 @@ ERROR = 1e-3
 
 LOW = 6
 """The descriptor has the 6 x 6 lowest frequencies."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

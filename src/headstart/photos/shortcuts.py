@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int32]
+from headstart.base.arrays import Floats, Labels
 
 MIN_ACCURACY = 0.75
 """Balanced accuracy, two standard errors taken off, from which on a class counts as told; chance is 0.5."""

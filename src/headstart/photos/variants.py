@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats
 from headstart.photos.duplicates import directions, nearest
 from headstart.photos.groups import Groups, Pairs, linked, merged, numbered
 
@@ -15,8 +16,6 @@ MIN_PART = 0.5
 """Of a class: so much of it must be as near to another of its photos. Of six versions of each photo, turned
 by up to 15 degrees, shifted, cropped and lit otherwise, 81 to 100% of a class are; of photos as they were
 taken up to 17%."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Doubles
+
 MAX_SPOTS = 1_500
 """Photos on a map at most: 2.2 s on one core of a server (500 take 0.6 s, 1,000 take 1.5 s, 2,000 take 3 s),
 and a page has room for about as many thumbnails."""
@@ -29,8 +31,6 @@ three quarters of the time of 0.5, its default, and as many of the 10 nearest ar
 
 SMALLEST_SPREAD = 1e-6
 """Of features of length 1: below it they differ by rounding alone."""
-
-Doubles = NDArray[np.float64]
 
 
 def choose(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from headstart.base.arrays import Bools, Integers
 from headstart.results.comparison import Baseline, Shift
 from headstart.statistics.significance import accuracy_interval, compare_all, newcombe
 
@@ -16,18 +16,15 @@ RARE = 0.01
 validation flatters a little, for the candidate was chosen by it, and a warning in one run of twenty would
 soon be ignored."""
 
-Bools = NDArray[np.bool_]
-Labels = NDArray[np.integer]
-
 
 def baseline(
     name: str,
     right: Bools,
     *,
-    train: Labels,
-    validation: Labels,
-    test: Labels,
-    groups: Labels,
+    train: Integers,
+    validation: Integers,
+    test: Integers,
+    groups: Integers,
     class_names: Sequence[str],
     seed: int = 0,
 ) -> Baseline:
@@ -36,7 +33,7 @@ def baseline(
     Args:
         name: Of the candidate.
         right: bool (N,), which test photos it got right.
-        train: Labels of the photos trained on.
+        train: Integers of the photos trained on.
         validation: Those of the photos chosen by.
         test: (N,), those of the test photos.
         groups: (N,), of the test photos; see `significance.intervals`.

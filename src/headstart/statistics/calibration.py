@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Bools, Floats, Integers
 from headstart.statistics.metrics import softmax
 from headstart.statistics.significance import LEVEL, Interval, wilson
 
@@ -41,10 +42,6 @@ LADDER = (0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.
 
 MOST = 20_000
 """Validation photos up to which it is sought how many would be enough: more than most people can label."""
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
-Integers = NDArray[np.integer]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Bools, Doubles, Integers
 from headstart.statistics.metrics import PROBABILITY_FLOOR, losses
 
 LEVEL = 0.95
@@ -25,9 +26,6 @@ N_RESAMPLES = 2000
 CHUNK = 100
 """Resamples at a time: 4 MB of counts for 5,000 photos."""
 
-Bools = NDArray[np.bool_]
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.integer]
 Decision = Literal["better", "worse", "unclear"]
 Statistic = Callable[[Doubles], Doubles]
 """From sums over photos, (..., K), to figures, (...) or (..., M)."""

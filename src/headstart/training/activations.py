@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats
 from headstart.base.errors import disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks.engine import Engine
@@ -17,7 +17,6 @@ from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
 from headstart.training import augmentation
 
-Floats = NDArray[np.float32]
 View = Callable[[int, int], Pixels]
 
 LARGEST_SHARE = 0.5

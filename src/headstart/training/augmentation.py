@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats, Labels
 from headstart.networks.engine import Engine
 from headstart.results.comparison import Effect
 from headstart.statistics.metrics import log_loss
 from headstart.training import probe
-from headstart.training.probe import Floats, Labels
 
 Picture = NDArray[np.uint8]
 Operation = Callable[[Picture, np.random.Generator], Picture]

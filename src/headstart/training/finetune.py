@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.progress import Progress
 from headstart.networks import engine
 from headstart.networks.backbones import import_keras
@@ -25,9 +26,6 @@ from headstart.training.probe import Head
 if TYPE_CHECKING:
     from keras import Model
 
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int32]
-Rows = NDArray[np.intp]
 
 WARM_UP = 0.3
 """The part of all steps in which the learning rate rises; then it falls along a cosine."""

@@ -3,12 +3,12 @@
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base import records
+from headstart.base.arrays import Array, Floats
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
 from headstart.networks.features import Extractor
@@ -24,8 +24,6 @@ from headstart.training.probe import Head
 VERSION = 3
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
-Floats = NDArray[np.float32]
-Array = NDArray[Any]
 
 KIND: Kind = "heads"
 """What all of this is called in the store."""

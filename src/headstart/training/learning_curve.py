@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from headstart.base.arrays import Bools, Doubles, Floats, Integers, Rows
 from headstart.photos.splits import Turn
 from headstart.results.curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
 from headstart.statistics.significance import LEVEL, Interval, wilson
@@ -37,12 +37,6 @@ FARTHEST = 10.0
 
 LEAST_EVALUATED = 30
 """Evaluation photos of a class below which nothing is said of it: its recall is known to ±18 points then."""
-
-Bools = NDArray[np.bool_]
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
-Integers = NDArray[np.integer]
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)

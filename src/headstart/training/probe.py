@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Doubles, Floats, Labels
 from headstart.photos.splits import Turn
 from headstart.pictures.pixels import core_count
 from headstart.statistics.metrics import log_loss, softmax
@@ -36,9 +37,6 @@ APPROACH = (1e-1, 1e-2, 1e-3, 1e-4)
 BLOCK = 1024
 """Rows of features that a thread works on at a time, so that what is computed from them stays small."""
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Labels = NDArray[np.int32]
 Array = NDArray[np.floating]
 Part = TypeVar("Part")
 

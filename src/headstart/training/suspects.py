@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.arrays import Doubles, Floats, Integers
 from headstart.photos.splits import IN_EVERY_FIT
 from headstart.results.suspect import Expectation, Suspect
 from headstart.statistics import calibration, metrics
@@ -29,10 +30,6 @@ photos, a probe on mobilenet_v2), one came out above it, with 2 suspects of 412.
 
 TEMPERATURES = np.geomspace(*calibration.TEMPERATURES, 25)
 """28% apart; around the best of them, then, 3%."""
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.integer]
 
 
 @dataclass(frozen=True)

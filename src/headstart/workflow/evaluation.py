@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base import filenames
+from headstart.base.arrays import Bools
 from headstart.base.errors import DataError
 from headstart.base.progress import Progress
 from headstart.base.settings import Reading
@@ -40,8 +41,6 @@ NAMED = 20
 """Names that a sentence lists before it counts the rest."""
 
 _OTHERS = "Name other photos; `headstart check` tells what is amiss with these."
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base import records
+from headstart.base.arrays import Floats
 from headstart.base.errors import RunError
 from headstart.base.progress import Progress, Stopwatch
 from headstart.base.settings import Settings
@@ -50,8 +51,6 @@ MEASURED = 64
 
 VIEWS = 2
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
