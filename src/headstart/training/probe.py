@@ -37,7 +37,7 @@ APPROACH = (1e-1, 1e-2, 1e-3, 1e-4)
 BLOCK = 1024
 """Rows of features that a thread works on at a time, so that what is computed from them stays small."""
 
-Array = NDArray[np.floating]
+Real = NDArray[np.floating]
 Part = TypeVar("Part")
 
 
@@ -368,11 +368,11 @@ class _Basis:
     directions: Floats | None
     variances: Doubles
 
-    def enter(self, values: Array) -> Array:
+    def enter(self, values: Real) -> Real:
         """Return directions.T @ values."""
         return values if self.directions is None else self.directions.T @ values
 
-    def leave(self, values: Array) -> Array:
+    def leave(self, values: Real) -> Real:
         """Return directions @ values."""
         return values if self.directions is None else self.directions @ values
 
