@@ -198,7 +198,7 @@ class Candidate(Named):
         seconds: Wall time by stage.
         parameters: Numbers in the network, its head included.
         size_mb: The saved graph, in 10^6 bytes.
-        latency_ms: Median of one picture at a time on this machine, all candidates asked in turns; 0 before
+        latency_ms: Least of one picture at a time on this machine, all candidates asked in turns; 0 before
             that.
         training: How it came about.
         repeats: Each training with its seed, where `seeds` asked for several and it depends on the seed.
