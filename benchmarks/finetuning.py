@@ -15,7 +15,10 @@ from headstart.base.progress import Console
 from headstart.base.settings import Settings
 from headstart.results import run
 from headstart.storage.store import Store
-from headstart.workflow import experiment, trial
+from headstart.workflow import experiment
+from headstart.workflow.preparation import prepare
+from headstart.workflow.techniques import tuning
+from headstart.workflow.techniques.bench import Bench
 
 BACKBONE = "mobilenet_v2"
 SEEDS = (0, 1, 2)
@@ -24,20 +27,19 @@ VARIANTS = {"live": 0, "two views": 2}
 
 def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]:
     """Fine-tune with the default settings but for the views; return accuracies and seconds."""
-    trial.VIEWS = views
+    tuning.VIEWS = views
     settings = Settings(data=str(photos), backbones=(BACKBONE,), techniques=("finetune",), seed=seed)
     console = Console()
     with run.claim(folder, settings) as claimed, Store(console) as store:
-        data = experiment.prepare(settings, claimed, store, console)
-        opened = experiment.open_trial(
-            experiment.backbones.find(BACKBONE), data, settings, claimed, store, console
-        )
+        bench = Bench(settings, claimed.work, store, console)
+        data = prepare(claimed, bench)
+        opened = experiment.open_trial(experiment.backbones.find(BACKBONE), data, bench)
         assert opened.heads.heads
         start = time.perf_counter()
-        tuned = opened.finetuned(settings.epochs)
+        tuned = opened.tuning.train(settings.epochs)
         seconds = time.perf_counter() - start
-        test = data.parts["test"]
-        accuracy = float((tuned.answer(test).argmax(axis=1) == test.labels).mean())
+        answers = tuned.answer(data.test.unlabelled)
+        accuracy = float((answers.argmax(axis=1) == data.test.labels).mean())
     return {
         "validation_accuracy": tuned.candidate.validation.accuracy,
         "test_accuracy": accuracy,

@@ -11,13 +11,13 @@ import pytest
 from conftest import made_photos
 
 from headstart.base.progress import Progress
-from headstart.networks import backbones
+from headstart.networks import backbones, engine
 from headstart.photos import splits
-from headstart.photos.splits import Part
+from headstart.photos.splits import Lesson, Part
 from headstart.pictures import pixels
 from headstart.statistics.metrics import log_loss
 from headstart.training import activations, finetune, probe, tail
-from headstart.training.finetune import FineTuned, Recipe, Tuner
+from headstart.training.finetune import FineTuned, Probes, Recipe, Tuner
 from headstart.training.probe import Head
 
 RECIPE = Recipe(
@@ -27,7 +27,6 @@ RECIPE = Recipe(
     batch_size=8,
     learning_rate=1e-3,
     patience=2,
-    unfreeze="all",
     operations=("mirror", "shift"),
     views=2,
     seed=0,
@@ -60,28 +59,23 @@ def probed(model: Any, train: Part) -> Head:
     return probe.refit(model.predict_on_batch(stacked(train)), train.labels, train.sample_weights, 10.0)
 
 
-def tuner(model: Any, recipe: Recipe) -> Tuner:
-    return Tuner(
-        model,
-        "block_3_conv",
-        recipe.unfreeze,
-        2,
-        examples=made_photos(32),
-        kind="openvino",
-        seed=recipe.seed,
-        progress=Progress(),
-    )
+def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:
+    divided, examples = tail.divide(model, "block_3_conv", unfreeze), made_photos(32)
+    trunk = engine.prepare(divided.trunk, examples, "openvino", Progress()) if divided.trunk else None
+    return Tuner(divided, trunk, n_classes=2, examples=examples, seed=seed)
 
 
 def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
     turns = splits.turns(*parts, n_folds=0, seed=0)
-    return tuner.train([head], head, splits.joined(*parts), turns, recipe, folder, Progress())
+    lesson = Lesson(splits.joined(*parts), turns, ("green", "red"))
+    return tuner.train(Probes((head,), head), lesson, recipe, folder, Progress())
 
 
-def run(parts: tuple[Part, Part], recipe: Recipe) -> tuple[Any, FineTuned]:
+def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tuple[Any, FineTuned]:
     model = backbones.build("tiny")
+    made = tuner(model, unfreeze, recipe.seed)
     with tempfile.TemporaryDirectory() as folder:
-        return model, train(tuner(model, recipe), probed(model, parts[0]), parts, recipe, Path(folder))
+        return model, train(made, probed(model, parts[0]), parts, recipe, Path(folder))
 
 
 def answered(tuned: FineTuned, part: Part) -> np.ndarray:
@@ -93,7 +87,7 @@ def weights(model: Any) -> dict[str, np.ndarray]:
 
 
 def test_the_frozen_layers_and_their_batchnorms_stay_bit_identical(parts: tuple[Part, Part]) -> None:
-    backbone, tuned = run(parts, replace(RECIPE, unfreeze="last"))
+    backbone, tuned = run(parts, RECIPE, "last")
     before, after = weights(backbone), weights(tuned.model)
     frozen = {path for path in before if path.startswith(("block_1", "block_2"))}
     assert tuned.best > 0
@@ -160,7 +154,7 @@ def test_the_best_pass_is_what_is_left_and_no_worse_than_the_probe(
 
 def test_weights_on_the_way_to_a_pass_that_overshoots_are_better(parts: tuple[Part, Part]) -> None:
     """At this rate the second pass goes too far in the right direction."""
-    backbone, tuned = run(parts, replace(RECIPE, learning_rate=2e-2, unfreeze="last"))
+    backbone, tuned = run(parts, replace(RECIPE, learning_rate=2e-2), "last")
     assert tuned.best > 0
     assert tuned.mix in finetune.MIXES
     start = weights(tail.divide(backbone, "block_3_conv", "last").whole)
@@ -210,23 +204,22 @@ def test_the_learning_rate_is_that_of_keras(n_steps: int) -> None:
 
 
 def test_measuring_the_machine_changes_nothing(parts: tuple[Part, Part], tmp_path: Path) -> None:
-    recipe = replace(RECIPE, unfreeze="last")
     model = backbones.build("tiny")
     head = probed(model, parts[0])
-    measured = tuner(model, recipe)
+    measured = tuner(model, "last")
     rates = measured.rates(8)
     assert rates.training > 0
     assert rates.trunk is not None
-    first = train(measured, head, parts, recipe, tmp_path / "one")
-    second = train(tuner(model, recipe), head, parts, recipe, tmp_path / "two")
+    first = train(measured, head, parts, RECIPE, tmp_path / "one")
+    second = train(tuner(model, "last"), head, parts, RECIPE, tmp_path / "two")
     assert first.history == second.history
 
 
 @pytest.mark.parametrize("operations", [("mirror", "shift"), ()])
 def test_kept_activations_train_like_live_ones(operations: tuple[str, ...], parts: tuple[Part, Part]) -> None:
     """With a view for each pass, or no change at all, they differ by float16 alone."""
-    recipe = replace(RECIPE, unfreeze="last", operations=operations)
-    kept, live = (run(parts, replace(recipe, views=views))[1] for views in (2, 0))
+    recipe = replace(RECIPE, operations=operations)
+    kept, live = (run(parts, replace(recipe, views=views), "last")[1] for views in (2, 0))
     for one, other in zip(kept.history, live.history, strict=True):
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=2e-3)
     assert kept.history[1].train_loss == pytest.approx(live.history[1].train_loss, rel=2e-3)

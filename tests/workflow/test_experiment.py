@@ -29,7 +29,7 @@ from headstart.base.settings import Settings
 from headstart.cli import main
 from headstart.pictures import pixels
 from headstart.results import snapshot
-from headstart.results.comparison import FindingSummary, Recommendation, Results
+from headstart.results.comparison import Recommendation, Results
 from headstart.results.run import Run
 from headstart.storage.store import Store
 from headstart.workflow import experiment
@@ -659,18 +659,6 @@ def test_a_kept_model_that_answers_otherwise_is_told(
         "Keras itself runs it, several times slower: --engine keras --out NEW\n"
     )
     assert not (tmp_path / "run" / "results.json").exists()
-
-
-def test_remarks_name_three_of_a_kind_and_count_the_rest() -> None:
-    findings = [FindingSummary("duplicate", f"{number}.", "Remove it.", ()) for number in range(5)]
-    findings.insert(2, FindingSummary("leak", "Leak.", "Mend it.", ()))
-    assert experiment.remarks(findings) == [
-        "0. Remove it.",
-        "1. Remove it.",
-        "2. Remove it.",
-        "… and 2 more of this kind (duplicate): see results.json.",
-        "Leak. Mend it.",
-    ]
 
 
 def test_one_technique_alone_is_one_candidate(photos: Path, tmp_path: Path) -> None:

@@ -62,6 +62,35 @@ class Part:
     labels: NDArray[np.int32]
     sample_weights: NDArray[np.float32]
 
+    @property
+    def unlabelled(self) -> "Unlabelled":
+        """The same photos, of which only the pictures are told."""
+        return Unlabelled(self.files, self.digests)
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """Photos as an answer is asked for: nothing of them says what the right one is.
+
+    Attributes:
+        files: N, absolute.
+        digests: The SHA-256 of each file's bytes, in hexadecimal.
+    """
+
+    files: tuple[Path, ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """All that is told of the test part before the decision: how many photos, and which bytes they are.
+
+    Attributes:
+        digests: The SHA-256 of each photo's bytes, in hexadecimal.
+    """
+
+    digests: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class SplitRow:
@@ -98,6 +127,36 @@ class Turn:
 
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learnt from; no photo of the test part is among it.
+
+    Attributes:
+        photos: N, to train on and to choose by.
+        turns: Which of them are for what.
+        class_names: C names.
+    """
+
+    photos: Part
+    turns: tuple[Turn, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether it is chosen by several turns, each photo held out in one of them at the most."""
+        return len(self.turns) > 1
+
+    @property
+    def train(self) -> NDArray[np.intp]:
+        """The rows that are trained on in any turn, ascending."""
+        return np.unique(np.concatenate([turn.train for turn in self.turns]))
+
+    @property
+    def validation(self) -> NDArray[np.intp]:
+        """The rows that are chosen by, those of the first turn before those of the second."""
+        return np.concatenate([turn.validation for turn in self.turns])
 
 
 def joined(first: Part, second: Part) -> Part:

@@ -1,6 +1,5 @@
 """Technique 2, fine-tuning: start from the probe, then train the last layers of the backbone too."""
 
-import functools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +12,16 @@ from numpy.typing import NDArray
 
 from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.progress import Progress
-from headstart.networks import engine
 from headstart.networks.backbones import import_keras
-from headstart.photos.splits import Part, Turn
+from headstart.networks.engine import Engine
+from headstart.photos.splits import Lesson, Part, Turn
 from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
-from headstart.training import activations, tail
+from headstart.training import activations
 from headstart.training.activations import Activations
 from headstart.training.probe import Head
+from headstart.training.tail import Divided
 
 if TYPE_CHECKING:
     from keras import Model
@@ -54,10 +54,22 @@ class Recipe:
     batch_size: int
     learning_rate: float
     patience: int
-    unfreeze: str
     operations: tuple[str, ...]
     views: int
     seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """What fine-tuning starts from.
+
+    Attributes:
+        of_turns: For each turn the probe that was fitted on the features of its training photos alone.
+        whole: With several turns the probe that was fitted on all photos; else that of the single turn.
+    """
+
+    of_turns: tuple[Head, ...]
+    whole: Head
 
 
 class Stage(NamedTuple):
@@ -116,6 +128,47 @@ class Inputs:
         return self.activations.rows(np.searchsorted(self.rows, chosen).tolist(), epoch)
 
 
+@dataclass(frozen=True, eq=False)
+class Feeder:
+    """Makes the tail's inputs of photos.
+
+    Attributes:
+        trunk: Maps pixels to activations; None where the tail starts from the pixels.
+        name: Of the backbone.
+        recipe: Its views, operations and seed.
+        folder: Where activations are kept, if there is room.
+        progress: Told of each photo.
+    """
+
+    trunk: Engine | None
+    name: str
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+
+    def inputs(self, lesson: Lesson) -> tuple[Inputs, Inputs]:
+        """Return what is trained on, in views, and what is judged by, as it is."""
+        train, validation = lesson.train, np.unique(lesson.validation)
+        if self.recipe.operations:
+            views = self._inputs(lesson.photos, train, self.recipe.operations, "train")
+            return views, self._inputs(lesson.photos, validation, (), "validation")
+        both = self._inputs(lesson.photos, np.union1d(train, validation), (), "photos")
+        return both, both
+
+    def _inputs(self, photos: Part, rows: Rows, operations: Sequence[str], what: str) -> Inputs:
+        recipe = self.recipe
+        files, digests = [photos.files[row] for row in rows], [photos.digests[row] for row in rows]
+        view = activations.random_view(
+            files, digests, recipe.image_size_px, recipe.fit, operations, recipe.seed
+        )
+        if not recipe.views:
+            return Inputs(rows, activations.Live(self.trunk, view))
+        n_views = min(recipe.views, recipe.epochs) if operations else 1
+        title, path = f"{self.name} trunk, {what}", self.folder / f"{what}.npy"
+        kept = activations.prepare(self.trunk, view, len(files), n_views, path, title, self.progress)
+        return Inputs(rows, kept)
+
+
 @dataclass(frozen=True)
 class Rates:
     """Images/s through the frozen trunk (None where there is none), and of training on what comes out."""
@@ -135,6 +188,27 @@ def unwatched(fold: str, epoch: Epoch) -> None:
     """Take no note."""
 
 
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What stays as it is from the first pass of a training to its last.
+
+    Attributes:
+        photos: N, to learn from and to choose by.
+        recipe: How.
+        views: What is trained on.
+        plain: What is judged by.
+        progress: Told of each photo.
+        watch: Told of each pass.
+    """
+
+    photos: Part
+    recipe: Recipe
+    views: Inputs
+    plain: Inputs
+    progress: Progress
+    watch: Watch
+
+
 class Tuner:
     """A backbone made ready to be fine-tuned.
 
@@ -142,41 +216,26 @@ class Tuner:
     inference mode: batches of a small set would ruin statistics learnt on a million photos.
 
     Args:
-        backbone: Keras graph, pixels to features; it stays as it is.
-        last_block: Name of the first layer of its last block.
-        unfreeze: "last", "half", "all" or a number of layers; see `tail.divide`.
+        divided: The backbone, cut before the layers that are trained.
+        trunk: Its frozen part, compiled; None where the boundary is the pixels.
         n_classes: C.
-        examples: uint8 (B, S, S, 3), photos to compare the compiled trunk with Keras on.
-        kind: "openvino" or "keras".
-        seed: Of what is random in training.
-        progress: Told where the trunk is not compiled.
+        examples: uint8 (B, S, S, 3), photos to measure this machine on.
+        seed: Of what is random before training.
     """
 
     def __init__(
-        self,
-        backbone: "Model",
-        last_block: str,
-        unfreeze: str,
-        n_classes: int,
-        *,
-        examples: Pixels,
-        kind: str,
-        seed: int,
-        progress: Progress,
+        self, divided: Divided, trunk: Engine | None, *, n_classes: int, examples: Pixels, seed: int
     ) -> None:
         keras = import_keras()
         keras.utils.set_random_seed(seed)
-        self.divided = tail.divide(backbone, last_block, unfreeze)
-        trunk = self.divided.trunk
-        self.trunk = engine.prepare(trunk, examples, kind, progress) if trunk is not None else None
-        self.model = _with_head(self.divided.tail, n_classes)
+        self.divided, self.trunk = divided, trunk
+        self.model = _with_head(divided.tail, n_classes)
         self.model.compile(
             optimizer=_optimizer(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=False,
         )
         self.model.optimizer.build(self.model.trainable_variables)
-        self.name = backbone.name
         self._examples = examples
         self._pretrained = self.model.get_weights()
 
@@ -199,10 +258,8 @@ class Tuner:
 
     def train(
         self,
-        heads: Sequence[Head],
-        whole: Head,
-        photos: Part,
-        turns: Sequence[Turn],
+        probes: Probes,
+        lesson: Lesson,
         recipe: Recipe,
         folder: Path,
         progress: Progress,
@@ -214,71 +271,35 @@ class Tuner:
         together; then all photos are trained on, up to there.
 
         Args:
-            heads: For each turn the probe, fitted on the features of its training photos alone.
-            whole: With several turns, the probe that was fitted on all photos.
-            photos: N, to learn from and to choose by.
-            turns: Which of them are for what.
+            probes: What the heads start from.
+            lesson: The photos to learn from and to choose by, and which of them are for what.
             recipe: How.
             folder: Where the trunk's activations are kept meanwhile, if there is room.
             progress: Told of each photo.
             watch: Told of each pass.
         """
-        views, plain = self._inputs(photos, turns, recipe, folder, progress)
+        feeder = Feeder(self.trunk, self.divided.name, recipe, folder, progress)
+        session = Session(lesson.photos, recipe, *feeder.inputs(lesson), progress, watch)
         attempts = [
-            self._attempt(head, photos, turn, recipe, views, plain, _numbered(turns, number), progress, watch)
-            for number, (head, turn) in enumerate(zip(heads, turns, strict=True))
+            self._attempt(session, head, turn, _numbered(lesson, number))
+            for number, (head, turn) in enumerate(zip(probes.of_turns, lesson.turns, strict=True))
         ]
-        labels = np.concatenate([photos.labels[turn.validation] for turn in turns])
+        labels = lesson.photos.labels[lesson.validation]
         answers = _pooled(attempts)
         best = max(answers, key=lambda stage: _score(answers[stage], labels))
-        if len(turns) > 1:
-            self._train_to(best, whole, photos, recipe, views, progress)
+        if lesson.has_folds:
+            self._train_to(session, best, probes.whole)
         else:
             self.model.set_weights(_mixed(attempts[0].weights, best))
         return FineTuned(
             model=self.divided.whole,
-            head=self._head(whole.l2),
+            head=self._head(probes.whole.l2),
             history=_history(attempts, answers, labels),
             best=best.number,
             mix=best.mix,
             trained_layers=self.divided.trained_layers,
             answers=answers[best],
         )
-
-    def _inputs(
-        self, photos: Part, turns: Sequence[Turn], recipe: Recipe, folder: Path, progress: Progress
-    ) -> tuple[Inputs, Inputs]:
-        """Return what is trained on, in views, and what is judged by, as it is."""
-        train, validation = (
-            np.unique(np.concatenate(rows))
-            for rows in ([turn.train for turn in turns], [turn.validation for turn in turns])
-        )
-        prepare = functools.partial(self._activations, photos, recipe, folder, progress)
-        if recipe.operations:
-            return prepare(train, recipe.operations, "train"), prepare(validation, (), "validation")
-        both = prepare(np.union1d(train, validation), (), "photos")
-        return both, both
-
-    def _activations(
-        self,
-        photos: Part,
-        recipe: Recipe,
-        folder: Path,
-        progress: Progress,
-        rows: Rows,
-        operations: Sequence[str],
-        name: str,
-    ) -> Inputs:
-        files = [photos.files[row] for row in rows]
-        digests = [photos.digests[row] for row in rows]
-        view = activations.random_view(
-            files, digests, recipe.image_size_px, recipe.fit, operations, recipe.seed
-        )
-        if not recipe.views:
-            return Inputs(rows, activations.Live(self.trunk, view))
-        n_views = min(recipe.views, recipe.epochs) if operations else 1
-        title, path = f"{self.name} trunk, {name}", folder / f"{name}.npy"
-        return Inputs(rows, activations.prepare(self.trunk, view, len(files), n_views, path, title, progress))
 
     def _begin(self, head: Head, seed: int) -> None:
         """Go back to the pretrained weights, the probe and a new optimizer."""
@@ -288,73 +309,52 @@ class Tuner:
         for variable in self.model.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def _attempt(
-        self,
-        head: Head,
-        photos: Part,
-        turn: Turn,
-        recipe: Recipe,
-        views: Inputs,
-        plain: Inputs,
-        title: str,
-        progress: Progress,
-        watch: Watch,
-    ) -> Attempt:
-        self._begin(head, recipe.seed)
-        labels = photos.labels[turn.validation]
-        answers = {START: self._answers(plain, turn.validation, recipe)}
+    def _attempt(self, session: Session, head: Head, turn: Turn, title: str) -> Attempt:
+        self._begin(head, session.recipe.seed)
+        labels = session.photos.labels[turn.validation]
+        answers = {START: self._answers(session, turn.validation)}
         weights, losses, best = {0: self.model.get_weights()}, [], START
-        watch(title, _epoch(0, None, answers[START], labels))
-        for number in range(1, recipe.epochs + 1):
-            losses.append(self._pass(views, photos, turn.train, recipe, number, title, progress))
+        session.watch(title, _epoch(0, None, answers[START], labels))
+        for number in range(1, session.recipe.epochs + 1):
+            losses.append(self._pass(session, turn.train, number, title))
             stage, weights[number] = Stage(number, 1.0), self.model.get_weights()
-            answers[stage] = self._answers(plain, turn.validation, recipe)
-            watch(title, _epoch(number, losses[-1], answers[stage], labels))
+            answers[stage] = self._answers(session, turn.validation)
+            session.watch(title, _epoch(number, losses[-1], answers[stage], labels))
             if _score(answers[stage], labels) > _score(answers[best], labels):
                 best = stage
             weights = {one: weights[one] for one in (0, best.number, number)}
             # Passes of several turns are compared with each other, so that each takes all of them.
-            if not title and number - best.number >= recipe.patience:
+            if not title and number - best.number >= session.recipe.patience:
                 break
         # Weights between start and end are often better than both, on photos like these and on others
         # (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         for mix in MIXES:
             stage = Stage(len(losses), mix)
             self.model.set_weights(_mixed(weights, stage))
-            answers[stage] = self._answers(plain, turn.validation, recipe)
+            answers[stage] = self._answers(session, turn.validation)
         return Attempt(tuple(losses), answers, weights)
 
-    def _train_to(
-        self, stage: Stage, head: Head, photos: Part, recipe: Recipe, views: Inputs, progress: Progress
-    ) -> None:
+    def _train_to(self, session: Session, stage: Stage, head: Head) -> None:
         """Train on all photos, up to a stage."""
-        self._begin(head, recipe.seed)
+        self._begin(head, session.recipe.seed)
         start = self.model.get_weights()
         for number in range(1, stage.number + 1):
-            self._pass(views, photos, views.rows, recipe, number, "all", progress)
+            self._pass(session, session.views.rows, number, "all")
         self.model.set_weights(_mixed({0: start, stage.number: self.model.get_weights()}, stage))
 
     def _head(self, l2: float) -> Head:
         weights, bias = self.model.get_layer("logits").get_weights()
         return Head(weights, bias, l2)
 
-    def _pass(
-        self,
-        views: Inputs,
-        photos: Part,
-        train: Rows,
-        recipe: Recipe,
-        number: int,
-        title: str,
-        progress: Progress,
-    ) -> float:
+    def _pass(self, session: Session, train: Rows, number: int, title: str) -> float:
         """Train on every photo of `train` once; return the mean loss."""
+        photos, recipe = session.photos, session.recipe
         total, steps_a_pass = 0.0, math.ceil(len(train) / recipe.batch_size)
         n_steps, step = recipe.epochs * steps_a_pass, (number - 1) * steps_a_pass
         sample_weights = photos.sample_weights / photos.sample_weights[train].mean()
-        name = " ".join(filter(None, (self.name, title, f"{number}/{recipe.epochs}")))
-        with progress.stage(name, len(train)) as advance:
-            for rows, chosen in training_batches(views, train, recipe, epoch=number):
+        name = " ".join(filter(None, (self.divided.name, title, f"{number}/{recipe.epochs}")))
+        with session.progress.stage(name, len(train)) as advance:
+            for rows, chosen in training_batches(session.views, train, recipe, epoch=number):
                 rate = learning_rate(step, n_steps, recipe.learning_rate)
                 loss = self._step(rows, photos.labels[chosen], sample_weights[chosen], rate)
                 total += loss * len(chosen)
@@ -362,8 +362,8 @@ class Tuner:
                 advance(len(chosen))
         return total / len(train)
 
-    def _answers(self, plain: Inputs, chosen: Rows, recipe: Recipe) -> Floats:
-        rows = batches(plain.of(chosen, 1), recipe.batch_size)
+    def _answers(self, session: Session, chosen: Rows) -> Floats:
+        rows = batches(session.plain.of(chosen, 1), session.recipe.batch_size)
         return softmax(np.concatenate([self.model.predict_on_batch(np.stack(one)) for one in rows]))
 
     def _step(self, rows: Floats, labels: Labels, sample_weights: Floats, rate: float) -> float:
@@ -413,8 +413,8 @@ def _optimizer() -> Any:
     return optimizer
 
 
-def _numbered(turns: Sequence[Turn], number: int) -> str:
-    return f"fold {number + 1}/{len(turns)}" if len(turns) > 1 else ""
+def _numbered(lesson: Lesson, number: int) -> str:
+    return f"fold {number + 1}/{len(lesson.turns)}" if lesson.has_folds else ""
 
 
 def _mixed(weights: Mapping[int, list[NDArray[Any]]], stage: Stage) -> list[NDArray[Any]]:

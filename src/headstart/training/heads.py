@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from headstart.base.arrays import Array, Floats
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
 from headstart.networks.features import Extractor
-from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Part, Turn, folds, held_out_in
+from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Lesson, folds, held_out_in
 from headstart.results.curve import LearningCurve
 from headstart.statistics import metrics
 from headstart.statistics.answers import Answers
@@ -37,9 +37,7 @@ class Heads:
     Args:
         name: Of the backbone.
         extractor: The same, compiled.
-        photos: N, to learn from and to choose by.
-        turns: Which of them are for what.
-        class_names: C names.
+        lesson: N photos to learn from and to choose by.
         seed: Of the folds and of the draws of the learning curve.
         watch: Told what takes how long.
         progress: Told of each photo.
@@ -49,32 +47,33 @@ class Heads:
         self,
         name: str,
         extractor: Extractor,
-        photos: Part,
-        turns: Sequence[Turn],
-        class_names: tuple[str, ...],
+        lesson: Lesson,
         seed: int,
         watch: Stopwatch,
         progress: Progress,
     ) -> None:
-        self._name, self._extractor, self._photos, self._turns = name, extractor, photos, tuple(turns)
-        self._class_names, self._seed = class_names, seed
-        self._watch, self._progress = watch, progress
+        self._name, self._extractor, self._lesson = name, extractor, lesson
+        self._photos, self._turns = lesson.photos, lesson.turns
+        self._seed, self._watch, self._progress = seed, watch, progress
+        self._features: Floats | None = None
 
-    @functools.cached_property
+    @property
     def features(self) -> Floats:
-        """Of the photos, float32 (N, D)."""
-        title = f"{self._name} features"
-        with self._watch.stage("features"):
-            return self._extractor.features(self._photos.files, self._photos.digests, title, self._progress)
+        """The features of the photos, float32 (N, D)."""
+        if self._features is None:
+            photos, title = self._photos, f"{self._name} features"
+            with self._watch.stage("features"):
+                self._features = self._extractor.features(photos.files, photos.digests, title, self._progress)
+        return self._features
 
     def release(self) -> None:
         """Drop the features, which take memory; they would be read again."""
-        self.__dict__.pop("features", None)
+        self._features = None
 
     @functools.cached_property
     def l2(self) -> float:
         """The strength of the penalty: that of the least loss on the validation photos."""
-        if len(self._turns) == 1:
+        if not self._lesson.has_folds:
             return self.heads[0].l2
         photos = self._photos
 
@@ -86,7 +85,7 @@ class Heads:
     @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
         """For each turn the probe that was fitted on its training photos alone."""
-        if len(self._turns) == 1:
+        if not self._lesson.has_folds:
             return (self._head_once("head", self._chosen),)
         return tuple(
             self._head_once(f"head {number}", functools.partial(self._fitted, turn.train))
@@ -124,7 +123,7 @@ class Heads:
 
     @functools.cached_property
     def _fold_of(self) -> NDArray[np.int64]:
-        if len(self._turns) == 1:
+        if not self._lesson.has_folds:
             return folds(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
         return held_out_in(self._turns, len(self._photos.files))
 
@@ -167,13 +166,13 @@ class Heads:
     @functools.cached_property
     def scores(self) -> Evaluation:
         """What the probe is worth on the validation photos."""
-        if len(self._turns) == 1:
+        if not self._lesson.has_folds:
             rows = self._turns[0].validation
             answers = self.heads[0].probabilities(self.features[rows])
         else:
             rows = self.judged
             answers = self.out_of_fold[rows]
-        return metrics.evaluate(self._photos.labels[rows], answers, self._class_names)
+        return metrics.evaluate(self._photos.labels[rows], answers, self._lesson.class_names)
 
     @property
     def answers(self) -> Answers:
@@ -191,15 +190,15 @@ class Heads:
                 photos.groups,
                 photos.sample_weights,
                 self._turns,
-                class_names=self._class_names,
+                class_names=self._lesson.class_names,
                 l2=self.l2,
-                repeats=learning_curve.REPEATS if len(self._turns) == 1 else 2,
+                repeats=2 if self._lesson.has_folds else learning_curve.REPEATS,
                 seed=self._seed,
             )
             return (np.frombuffer(records.to_bytes(found), np.uint8),)
 
         with self._watch.stage("learning curve"):
-            (content,) = self._once(f"learning curve {self._class_names}", measure)
+            (content,) = self._once(f"learning curve {self._lesson.class_names}", measure)
         return records.from_bytes(content.tobytes(), LearningCurve)
 
     def _head_once(self, what: str, fit: Callable[[], Head]) -> Head:

@@ -24,12 +24,14 @@ class Divided:
     """A backbone in two parts that share its layers.
 
     Attributes:
+        name: Of the backbone.
         whole: Pixels to features; it computes what the backbone computes.
         trunk: Pixels to the boundary, nothing in it trained; None when the boundary is the pixels.
         tail: The boundary to features.
         trained_layers: Layers of the tail that learn; BatchNorms are not among them.
     """
 
+    name: str
     whole: "Model"
     trunk: "Model | None"
     tail: "Model"
@@ -60,7 +62,8 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
         layer.trainable = index >= position and not _is_normalization(layer)
     cut = whole.get_layer(first).output
     trunk = None if first == names[0] else keras.Model(whole.input, cut, name=f"{backbone.name}_trunk")
-    return Divided(whole, trunk, keras.Model(cut, whole.output, name=f"{backbone.name}_tail"), len(trained))
+    tail = keras.Model(cut, whole.output, name=f"{backbone.name}_tail")
+    return Divided(backbone.name, whole, trunk, tail, len(trained))
 
 
 def _start(n_layers: int, n_before_last: int, unfreeze: str) -> int:

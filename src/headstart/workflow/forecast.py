@@ -177,6 +177,22 @@ def recall(store: Store, key: str) -> Costs:
     return records.from_bytes(kept[_key(key)], Costs) if kept else Costs()
 
 
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """What one backbone was seen to cost on this machine; `key` tells it from others."""
+
+    store: Store
+    key: str
+
+    def known(self) -> Costs:
+        """Return what was measured before."""
+        return recall(self.store, self.key)
+
+    def note(self, **seconds: float) -> None:
+        """Keep what was measured now, by the names of `Costs`."""
+        remember(self.store, self.key, Costs(**seconds))
+
+
 def _key(key: str) -> bytes:
     machine = (platform.node(), platform.machine(), platform.processor(), core_count())
     return hashlib.sha256(repr((machine, key)).encode()).digest()

@@ -13,15 +13,15 @@ from headstart.base.errors import ChangedPhoto, UnreadableImage
 from headstart.base.progress import Progress
 from headstart.networks import classifier
 from headstart.networks.explanation import Explainer, overlay
-from headstart.photos.splits import Part
 from headstart.pictures import pixels
 from headstart.reporting import projection
 from headstart.results import gallery, predictions
-from headstart.results.comparison import FindingSummary
 from headstart.results.gallery import Explained, Spot
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
+from headstart.results.suspect import Suspect
 from headstart.storage.store import Kind, Store
+from headstart.workflow.preparation import Photos
 from headstart.workflow.trial import Trial
 
 KIND: Kind = "reports"
@@ -36,22 +36,21 @@ class Material:
     """What there is to be shown.
 
     Attributes:
-        root: Folder that all paths are relative to.
-        parts: Train, validation and test by name.
-        class_names: C names.
-        findings: Gravest first.
-        suspects: Paths of photos whose labels look wrong, worst first.
+        photos: Of all parts, with what was found of them.
+        suspects: Whose labels look wrong, worst first.
         trial: The backbone of the candidate that is shown.
         chosen: The name of that candidate, the recommended one.
     """
 
-    root: Path
-    parts: dict[str, Part]
-    class_names: tuple[str, ...]
-    findings: tuple[FindingSummary, ...]
-    suspects: tuple[str, ...]
+    photos: Photos
+    suspects: tuple[Suspect, ...]
     trial: Trial
     chosen: str
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The paths of the suspects."""
+        return tuple(one.path for one in self.suspects)
 
 
 def write(run: Run, material: Material, store: Store, progress: Progress) -> None:
@@ -60,21 +59,25 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     Raises:
         DiskFull: No space is left.
     """
-    answers = predictions.read(run.folder, material.class_names)
+    answers = predictions.read(run.folder, material.photos.class_names)
     chosen = answers.pop(material.chosen)
     spots = place(material, chosen, store, progress)
     shown = gallery.wanted(
-        material.findings, material.suspects, chosen, list(answers.values()), [spot.path for spot in spots]
+        material.photos.findings,
+        material.doubtful,
+        chosen,
+        list(answers.values()),
+        [spot.path for spot in spots],
     )
     digests = _digests(material)
     keys = _thumbnail_keys(digests, shown)
     values = store.get(list(keys.values()))
     kept = {path: values[key] for path, key in keys.items() if key in values}
     made = gallery.make(
-        [(path, material.root / path) for path in shown],
+        [(path, material.photos.root / path) for path in shown],
         kept=kept,
         digests=digests,
-        explained=list(explained(run, chosen, material.root, digests)),
+        explained=list(explained(run, chosen, material.photos.root, digests)),
         spots=spots,
         projection=projection.described(len(spots), material.trial.row.name),
         backbone=material.trial.row.name,
@@ -88,7 +91,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
 def _digests(material: Material) -> dict[str, str]:
     return {
         path: digest
-        for part in material.parts.values()
+        for part in material.photos.parts.values()
         for path, digest in zip(part.paths, part.digests, strict=True)
     }
 
@@ -105,19 +108,19 @@ def _thumbnail_keys(digests: Mapping[str, str], paths: Sequence[str]) -> dict[st
 
 def place(material: Material, chosen: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
     """Return the map: all photos, or mistakes, suspects and others drawn at random."""
-    parts = [(name, part) for name, part in material.parts.items() if part.files]
+    parts = [(name, part) for name, part in material.photos.parts.items() if part.files]
     paths = [path for _, part in parts for path in part.paths]
     row_of = {path: row for row, path in enumerate(paths)}
     mistakes = [chosen.paths[row] for row in chosen.confident_mistakes(len(chosen.paths))]
-    drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.suspects)])
-    trial, test = material.trial, material.parts["test"]
-    all_features = np.concatenate([trial.heads.features, trial.features_of(test)])
+    drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.doubtful)])
+    trial, test = material.trial, material.photos.test
+    all_features = np.concatenate([trial.heads.features, trial.extraction.features_of(test.unlabelled)])
     names = [name for name, part in parts for _ in part.paths]
     labels = np.concatenate([part.labels for _, part in parts])
     return gallery.place(
         [paths[row] for row in drawn],
         [names[row] for row in drawn],
-        [material.class_names[labels[row]] for row in drawn],
+        [material.photos.class_names[labels[row]] for row in drawn],
         _positions(all_features[drawn], trial.settings.seed, store),
         chosen,
     )

@@ -31,7 +31,7 @@ from headstart.sources import listing, samples
 from headstart.sources.dataset import natural_order
 from headstart.statistics.metrics import Evaluation
 from headstart.storage.store import Store
-from headstart.workflow import experiment
+from headstart.workflow import experiment, preparation
 
 NAMED = 5
 """Photos that are named when they are not as they were."""
@@ -271,7 +271,7 @@ def check_photos(then: Side, settings: Settings, store_path: Path, progress: Pro
     part_of = {row.path: row.part for row in then.split}
     split = Split(np.array([part_of[path] for path in audited.dataset.paths]))
     parts = {name: splits.take_part(audited, split, name, is_balanced=False) for name in splits.PARTS}
-    if experiment.fingerprint(parts) != then.results.data_sha256:
+    if preparation.fingerprint(parts) != then.results.data_sha256:
         raise RunError(
             f"The photos are those of {then.folder / filenames.SPLIT}, but not those of {filenames.RESULTS}.",
             "The run folder was changed; put its files back as the run wrote them.",

@@ -1,0 +1,1 @@
+"""Which ways a backbone can be trained on photos, and what each makes of it."""

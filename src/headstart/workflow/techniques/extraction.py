@@ -1,0 +1,83 @@
+"""Technique 1, feature extraction: a head on the features of a backbone that stays as it is."""
+
+import time
+
+from headstart.base.arrays import Floats
+from headstart.base.progress import Progress
+from headstart.networks import features
+from headstart.photos.splits import Lesson, Unlabelled
+from headstart.results.comparison import Training
+from headstart.training.heads import Heads
+from headstart.workflow import forecast
+from headstart.workflow.forecast import Work
+from headstart.workflow.techniques.bench import Bench, Opened
+from headstart.workflow.techniques.draft import Draft, Outcome, Trained
+
+MEASURED = 64
+"""Photos that the time of one is measured on; their features are kept."""
+
+
+class Extraction:
+    """Feature extraction with one backbone.
+
+    Args:
+        opened: The backbone.
+        lesson: What is learnt from.
+        bench: What is worked with.
+
+    Attributes:
+        heads: What is fitted on the features.
+    """
+
+    def __init__(self, opened: Opened, lesson: Lesson, bench: Bench) -> None:
+        self._opened, self._lesson, self._bench = opened, lesson, bench
+        self.heads = Heads(
+            opened.row.name, opened.extractor, lesson, bench.settings.seed, opened.watch, bench.progress
+        )
+
+    def measure(self) -> None:
+        """Find out what a photo costs on this machine, where that is not known."""
+        opened = self._opened
+        if opened.ledger.known().photo is not None:
+            return
+        extractor, photos = opened.extractor, self._lesson.photos
+        extractor.engine(opened.examples)  # compiles
+        files, digests = photos.files[:MEASURED], photos.digests[:MEASURED]
+        start = time.perf_counter()
+        if extractor.compute(files, digests, "", Progress()) != len(files):
+            start = time.perf_counter()
+            list(features.extract(extractor.engine, files, extractor.fit, digests))
+        opened.ledger.note(photo=(time.perf_counter() - start) / len(files))
+
+    def stages(self, work: Work) -> dict[str, float]:
+        """Return the seconds that it will take, by stage."""
+        return forecast.features_stages(self._opened.ledger.known(), work)
+
+    def train(self) -> Trained:
+        """Return the probe that was fitted on all photos; its scores are from before.
+
+        What its confidence is worth is asked of heads that were fitted on a part of these photos each.
+        """
+        heads, opened = self.heads, self._opened
+        references, scores = heads.novelty
+        labels = self._lesson.photos.labels[heads.judged]
+        calibration = self._bench.calibrate(heads.out_of_fold[heads.judged], labels, scores)
+        calibrated = heads.whole.tempered(calibration.temperature)
+
+        def answer(photos: Unlabelled) -> Floats:
+            return calibrated.probabilities(self.features_of(photos))
+
+        outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.l2))
+        whole = opened.extractor.engine.with_head(calibrated.weights, calibrated.bias, references)
+        draft = Draft(self._bench.work, opened.row.name, "features")
+        candidate = draft.keep(whole, outcome, opened, self._lesson.class_names)
+        return Trained(candidate, draft.model, heads.answers, answer)
+
+    def features_of(self, photos: Unlabelled) -> Floats:
+        """Return the features of N photos, float32 (N, D); those of the test part only after the decision."""
+        title = f"{self._opened.row.name} test features"
+        return self._opened.extractor.features(photos.files, photos.digests, title, self._bench.progress)
+
+    def release(self) -> None:
+        """Drop what takes memory; it would be read again."""
+        self.heads.release()
