@@ -16,9 +16,10 @@ from headstart.photos import splits
 from headstart.photos.splits import Lesson, Part
 from headstart.pictures import pixels
 from headstart.statistics.metrics import log_loss
-from headstart.training import activations, finetune, probe, tail
-from headstart.training.finetune import FineTuned, Probes, Recipe, Tuner
+from headstart.training import finetune, probe, tail
+from headstart.training.finetune import FineTuned, Probes, Tuner
 from headstart.training.probe import Head
+from headstart.training.recipe import Recipe
 
 RECIPE = Recipe(
     image_size_px=32,
@@ -175,32 +176,6 @@ def test_equal_seeds_train_alike(parts: tuple[Part, Part]) -> None:
     )
     assert first == pytest.approx(second, rel=1e-5)
     assert first != pytest.approx(other, rel=1e-5)
-
-
-def test_every_photo_is_seen_once_a_pass_with_its_own_label(parts: tuple[Part, Part]) -> None:
-    plain = stacked(parts[0])
-    live = activations.Live(
-        None, activations.random_view(parts[0].files, parts[0].digests, 32, "squash", (), 0)
-    )
-    inputs = finetune.Inputs(np.arange(26), live)
-    for epoch in (1, 2):
-        batches = list(finetune.training_batches(inputs, np.arange(26), RECIPE, epoch=epoch))
-        assert [len(chosen) for _, chosen in batches] == [8, 8, 8, 2]
-        seen = np.concatenate([rows for rows, _ in batches])
-        places = [int(np.flatnonzero((plain == one).all(axis=(1, 2, 3)))[0]) for one in seen]
-        assert sorted(places) == list(range(26))
-        assert places == np.concatenate([chosen for _, chosen in batches]).tolist()
-        assert places != list(range(26))
-
-
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 10, 97])
-def test_the_learning_rate_is_that_of_keras(n_steps: int) -> None:
-    n_warm_up = max(1, int(0.3 * n_steps))
-    schedule = backbones.import_keras().optimizers.schedules.CosineDecay(
-        0.5 / (n_warm_up + 1), max(1, n_steps - n_warm_up), warmup_target=0.5, warmup_steps=n_warm_up
-    )
-    for step in range(n_steps):
-        assert finetune.learning_rate(step, n_steps, 0.5) == pytest.approx(float(schedule(step)), abs=1e-6)
 
 
 def test_measuring_the_machine_changes_nothing(parts: tuple[Part, Part], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from headstart.results.run import Run
 from headstart.sources import samples
 from headstart.statistics.metrics import PerClass
 from headstart.statistics.significance import Interval
-from headstart.training import finetune
+from headstart.training import recipe
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -118,7 +118,7 @@ def render(folder: Path) -> str:
         runtime="keras" if (run.model / filenames.KERAS_MODEL).is_file() else "openvino",
         checksums=checksums(folder, (filenames.MODEL,)),
         has_report=(folder / filenames.REPORT).is_file(),
-        recipe=finetune,
+        recipe=recipe,
     )
 
 

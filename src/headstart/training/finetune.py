@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,45 +18,19 @@ from headstart.photos.splits import Lesson, Part, Turn
 from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
-from headstart.training import activations
-from headstart.training.activations import Activations
+from headstart.training.inputs import Feeder, Inputs, training_batches
 from headstart.training.probe import Head
+from headstart.training.recipe import CLIP_NORM, WEIGHT_DECAY, Recipe, learning_rate
 from headstart.training.tail import Divided
 
 if TYPE_CHECKING:
     from keras import Model
 
 
-WARM_UP = 0.3
-"""The part of all steps in which the learning rate rises; then it falls along a cosine."""
-WEIGHT_DECAY = 0.01
-CLIP_NORM = 1.0
-"""The longest gradient that a step follows: one batch that the probe gets badly wrong does less harm."""
-
-
 MEASURED_STEPS = 2
 
 MIXES = (0.75, 0.5, 0.25)
 """Parts of the way from the probe to the last pass that are tried at the end."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to fine-tune: all of it numbers and words, so that it can stand in a record.
-
-    `views` is how many random views of a photo the frozen trunk is asked about, once each; with 0 it is
-    asked again in each pass.
-    """
-
-    image_size_px: int
-    fit: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int
-    operations: tuple[str, ...]
-    views: int
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,59 +88,6 @@ class FineTuned:
     mix: float
     trained_layers: int
     answers: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the tail is fed for some of the photos: those of `rows`, ascending."""
-
-    rows: Rows
-    activations: Activations
-
-    def of(self, chosen: Rows, epoch: int) -> Iterator[Floats]:
-        """Yield the input for each of these rows, in the view of a pass."""
-        return self.activations.rows(np.searchsorted(self.rows, chosen).tolist(), epoch)
-
-
-@dataclass(frozen=True, eq=False)
-class Feeder:
-    """Makes the tail's inputs of photos.
-
-    Attributes:
-        trunk: Maps pixels to activations; None where the tail starts from the pixels.
-        name: Of the backbone.
-        recipe: Its views, operations and seed.
-        folder: Where activations are kept, if there is room.
-        progress: Told of each photo.
-    """
-
-    trunk: Engine | None
-    name: str
-    recipe: Recipe
-    folder: Path
-    progress: Progress
-
-    def inputs(self, lesson: Lesson) -> tuple[Inputs, Inputs]:
-        """Return what is trained on, in views, and what is judged by, as it is."""
-        train, validation = lesson.train, np.unique(lesson.validation)
-        if self.recipe.operations:
-            views = self._inputs(lesson.photos, train, self.recipe.operations, "train")
-            return views, self._inputs(lesson.photos, validation, (), "validation")
-        both = self._inputs(lesson.photos, np.union1d(train, validation), (), "photos")
-        return both, both
-
-    def _inputs(self, photos: Part, rows: Rows, operations: Sequence[str], what: str) -> Inputs:
-        recipe = self.recipe
-        files, digests = [photos.files[row] for row in rows], [photos.digests[row] for row in rows]
-        view = activations.random_view(
-            files, digests, recipe.image_size_px, recipe.fit, operations, recipe.seed
-        )
-        if not recipe.views:
-            return Inputs(rows, activations.Live(self.trunk, view))
-        n_views = min(recipe.views, recipe.epochs) if operations else 1
-        title, path = f"{self.name} trunk, {what}", self.folder / f"{what}.npy"
-        kept = activations.prepare(self.trunk, view, len(files), n_views, path, title, self.progress)
-        return Inputs(rows, kept)
 
 
 @dataclass(frozen=True)
@@ -370,31 +291,6 @@ class Tuner:
         self.model.optimizer.learning_rate = rate
         self.model.reset_metrics()
         return float(self.model.train_on_batch(rows, labels, sample_weights))
-
-
-def training_batches(
-    views: Inputs, train: Rows, recipe: Recipe, *, epoch: int
-) -> Iterator[tuple[Floats, Rows]]:
-    """Yield one pass over some photos in random order: the tail's inputs, float32 (B, ...), and rows (B,)."""
-    order = train[np.random.default_rng((recipe.seed, epoch)).permutation(len(train))]
-    for number, batch in enumerate(batches(views.of(order, epoch), recipe.batch_size)):
-        yield np.stack(batch), order[number * recipe.batch_size :][: len(batch)]
-
-
-def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """Return the rate of a step, counted from 0: a straight rise to the peak, then half a cosine.
-
-    The same as `keras.optimizers.schedules.CosineDecay` with a warm-up, but known outside the graph, so
-    that the number of steps may change without compiling it again.
-
-    Example:
-        >>> [round(learning_rate(step, 10, 1.0), 2) for step in range(10)]
-        [0.25, 0.5, 0.75, 1.0, 0.95, 0.81, 0.61, 0.39, 0.19, 0.05]
-    """
-    n_warm_up = max(1, int(WARM_UP * n_steps))
-    if step < n_warm_up:
-        return peak * (1 + step) / (n_warm_up + 1)
-    return peak * (1 + math.cos(math.pi * (step - n_warm_up) / max(1, n_steps - n_warm_up))) / 2
 
 
 def _with_head(backbone: "Model", n_classes: int) -> "Model":

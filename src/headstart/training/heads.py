@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,59 @@ VERSION = 3
 
 KIND: Kind = "heads"
 """What all of this is called in the store."""
+
+
+@dataclass(frozen=True, eq=False)
+class Once:
+    """What was fitted on the same features, labels and turns before, or else is fitted now and kept.
+
+    Attributes:
+        extractor: Of the features; it knows the store.
+        lesson: Labels and turns.
+        seed: Of all that is random.
+        watch: Told how long it took.
+    """
+
+    extractor: Extractor
+    lesson: Lesson
+    seed: int
+    watch: Stopwatch
+
+    def head(self, what: str, fit: Callable[[], Head]) -> Head:
+        """Return the head of that name."""
+
+        def arrays() -> tuple[Array, ...]:
+            found = fit()
+            return found.weights, found.bias, np.array(found.l2)
+
+        weights, bias, l2 = self.arrays(what, arrays)
+        return Head(weights, bias, float(l2))
+
+    def arrays(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Return the arrays of that name."""
+        store, key = self.extractor.store, hashlib.sha256(f"{what} {self._identity}".encode()).digest()
+        with self.watch.stage("probe"):
+            kept = store.get([key])
+            if kept:
+                return records.from_npz(kept[key])
+            found = compute()
+            store.put([(key, records.to_npz(found))], KIND)
+        return found
+
+    @functools.cached_property
+    def _identity(self) -> str:
+        """What decides all of this but the name of the thing."""
+        photos, turns = self.lesson.photos, self.lesson.turns
+        decided_by = (
+            VERSION,
+            self.extractor.identity,
+            self.extractor.fit,
+            self.seed,
+            photos.digests,
+            [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
+            [(turn.train.tobytes(), turn.validation.tobytes()) for turn in turns],
+        )
+        return hashlib.sha256(repr(decided_by).encode()).hexdigest()
 
 
 class Heads:
@@ -55,6 +109,7 @@ class Heads:
         self._name, self._extractor, self._lesson = name, extractor, lesson
         self._photos, self._turns = lesson.photos, lesson.turns
         self._seed, self._watch, self._progress = seed, watch, progress
+        self._once = Once(extractor, lesson, seed, watch)
         self._features: Floats | None = None
 
     @property
@@ -80,15 +135,15 @@ class Heads:
         def choose() -> tuple[Array, ...]:
             return (np.array(probe.choose(self.features, photos.labels, photos.sample_weights, self._turns)),)
 
-        return float(self._once("penalty", choose)[0])
+        return float(self._once.arrays("penalty", choose)[0])
 
     @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
         """For each turn the probe that was fitted on its training photos alone."""
         if not self._lesson.has_folds:
-            return (self._head_once("head", self._chosen),)
+            return (self._once.head("head", self._chosen),)
         return tuple(
-            self._head_once(f"head {number}", functools.partial(self._fitted, turn.train))
+            self._once.head(f"head {number}", functools.partial(self._fitted, turn.train))
             for number, turn in enumerate(self._turns)
         )
 
@@ -100,26 +155,23 @@ class Heads:
             labels[turn.train],
             vectors[turn.validation],
             labels[turn.validation],
-            self._weights(turn.train),
+            _mean_one(self._photos.sample_weights[turn.train]),
         )
 
     def _fitted(self, rows: NDArray[np.intp]) -> Head:
-        return probe.refit(self.features[rows], self._photos.labels[rows], self._weights(rows), self.l2)
-
-    def _weights(self, rows: NDArray[np.intp]) -> Floats:
-        weights = self._photos.sample_weights[rows]
-        return np.asarray(weights / weights.mean(), dtype=np.float32)
+        weights = _mean_one(self._photos.sample_weights[rows])
+        return probe.refit(self.features[rows], self._photos.labels[rows], weights, self.l2)
 
     @functools.cached_property
     def whole(self) -> Head:
         """The probe that was fitted on all photos, its penalty chosen before."""
 
         def refit() -> Head:
-            rows = np.arange(len(self._photos.files))
-            start = self.heads[0]
-            return probe.refit(self.features, self._photos.labels, self._weights(rows), self.l2, start=start)
+            photos, start = self._photos, self.heads[0]
+            weights = _mean_one(photos.sample_weights)
+            return probe.refit(self.features, photos.labels, weights, self.l2, start=start)
 
-        return self._head_once("whole", refit)
+        return self._once.head("whole", refit)
 
     @functools.cached_property
     def _fold_of(self) -> NDArray[np.int64]:
@@ -147,7 +199,7 @@ class Heads:
                 ),
             )
 
-        return self._once("out of fold", ask)[0]
+        return self._once.arrays("out of fold", ask)[0]
 
     @functools.cached_property
     def novelty(self) -> tuple[Floats, Floats]:
@@ -160,7 +212,7 @@ class Heads:
                 novelty.out_of_fold(self.features, labels, self._fold_of, seed=seed),
             )
 
-        references, scores = self._once("novelty", measure)
+        references, scores = self._once.arrays("novelty", measure)
         return references, scores
 
     @functools.cached_property
@@ -198,39 +250,9 @@ class Heads:
             return (np.frombuffer(records.to_bytes(found), np.uint8),)
 
         with self._watch.stage("learning curve"):
-            (content,) = self._once(f"learning curve {self._lesson.class_names}", measure)
+            (content,) = self._once.arrays(f"learning curve {self._lesson.class_names}", measure)
         return records.from_bytes(content.tobytes(), LearningCurve)
 
-    def _head_once(self, what: str, fit: Callable[[], Head]) -> Head:
-        def arrays() -> tuple[Array, ...]:
-            found = fit()
-            return found.weights, found.bias, np.array(found.l2)
 
-        weights, bias, l2 = self._once(what, arrays)
-        return Head(weights, bias, float(l2))
-
-    def _once(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Return what was computed from these features, labels and turns before, else compute and keep it."""
-        store, key = self._extractor.store, hashlib.sha256(f"{what} {self._identity}".encode()).digest()
-        with self._watch.stage("probe"):
-            kept = store.get([key])
-            if kept:
-                return records.from_npz(kept[key])
-            found = compute()
-            store.put([(key, records.to_npz(found))], KIND)
-        return found
-
-    @functools.cached_property
-    def _identity(self) -> str:
-        """What decides all of this but the name of the thing."""
-        photos = self._photos
-        decided_by = (
-            VERSION,
-            self._extractor.identity,
-            self._extractor.fit,
-            self._seed,
-            photos.digests,
-            [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
-            [(turn.train.tobytes(), turn.validation.tobytes()) for turn in self._turns],
-        )
-        return hashlib.sha256(repr(decided_by).encode()).hexdigest()
+def _mean_one(weights: Floats) -> Floats:
+    return np.asarray(weights / weights.mean(), dtype=np.float32)

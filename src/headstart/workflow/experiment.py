@@ -98,19 +98,12 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
     photos = prepare(run, bench)
-    lesson = photos.lesson
     plan = Plan([open_trial(row, photos, bench) for row in rows], settings, start, progress)
     trained = {one.candidate.name: one for one in timed(train(plan, settings, trackers))}
     ranking = rank(tuple(one.candidate for one in trained.values()))
     answers = {name: one.validation for name, one in trained.items()}
-    recommended = decide(
-        ranking,
-        answers,
-        lesson.photos.labels,
-        lesson.photos.groups,
-        margin=settings.margin,
-        seed=settings.seed,
-    )
+    learnt_from, margin, seed = photos.lesson.photos, settings.margin, settings.seed
+    recommended = decide(ranking, answers, learnt_from.labels, learnt_from.groups, margin=margin, seed=seed)
     decided_at = run.decide(recommended)
     tested = measure(trained, ranking, photos, run, settings)
     chosen = trained[recommended.name]

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.base.arrays import Floats, Labels, Rows
+from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine, features, novelty, versions
 from headstart.networks.engine import Engine
-from headstart.photos.splits import Lesson, Unlabelled, held_out_in
+from headstart.photos.splits import Lesson, Part, Unlabelled, held_out_in
 from headstart.pictures import pixels
 from headstart.results.comparison import Effect, Epoch, Repeat, Training
 from headstart.statistics import metrics
 from headstart.training import augmentation, tail
-from headstart.training.finetune import FineTuned, Probes, Recipe, Tuner, Watch, unwatched
+from headstart.training.finetune import FineTuned, Probes, Tuner, Watch, unwatched
 from headstart.training.heads import Heads
+from headstart.training.recipe import Recipe
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, unfreeze
@@ -67,9 +69,10 @@ class Tuning:
 
     def measure(self) -> None:
         """Find out what training on a photo costs on this machine, where that is not known."""
-        ledger, start = self._opened.ledger, time.perf_counter()
+        ledger = self._opened.ledger
         if ledger.known().train is not None:
             return
+        start = time.perf_counter()
         tuner = self._built()
         build = time.perf_counter() - start
         rates = tuner.rates(self._bench.settings.batch_size)
@@ -130,7 +133,7 @@ class Tuning:
         with clock.stage("augmentation"):
             effects = self._effects
         harmless = tuple(one.operation for one in effects if augmentation.is_harmless(one))
-        recipe = self._recipe(epochs, harmless, seed)
+        recipe = recipe_of(opened, self._bench.settings, epochs, harmless, seed)
         with clock.stage("finetune"):
             activations = self._bench.work / f"{opened.row.name}-activations"
             tuned = self._built().train(
@@ -143,7 +146,7 @@ class Tuning:
         calibrated = tuned.head.tempered(calibration.temperature)
         whole = backbone.with_head(calibrated.weights, calibrated.bias, judged.references)
         draft.keep_answers(judged.rows, judged.probabilities)
-        outcome = Outcome(scores, calibration, self._training(tuned, recipe))
+        outcome = Outcome(scores, calibration, training_of(tuned, recipe, effects))
         draft.keep(whole, outcome, opened, lesson.class_names)
 
     def _probes(self) -> Probes:
@@ -158,18 +161,6 @@ class Tuning:
         opened.ledger.note(convert=seconds["convert"] - before)
         return backbone
 
-    def _training(self, tuned: FineTuned, recipe: Recipe) -> Training:
-        return Training(
-            image_size_px=recipe.image_size_px,
-            l2=tuned.head.l2,
-            trained_layers=tuned.trained_layers,
-            operations=recipe.operations,
-            effects=self._effects,
-            history=tuned.history,
-            best_epoch=tuned.best,
-            mix=tuned.mix,
-        )
-
     def _judged(self, tuned: FineTuned, backbone: Engine) -> Judged:
         """Ask what will be handed over about the validation photos, and some others beside them.
 
@@ -182,7 +173,8 @@ class Tuning:
         rows = novelty.sample(labels, seed=seed)
         if not lesson.has_folds:
             rows = np.union1d(rows, validation)
-        vectors = self._vectors(backbone, rows)
+        title = f"{self._opened.row.name} fine-tuned validation"
+        vectors = vectors_of(backbone, lesson.photos, rows, self._bench, title)
         fold_of = held_out_in(lesson.turns, len(labels))
         own = vectors[np.isin(rows, validation)]
         order = np.argsort(validation)
@@ -194,38 +186,12 @@ class Tuning:
             novelty=novelty.out_of_fold(vectors, labels[rows], fold_of[rows], seed=seed),
         )
 
-    def _vectors(self, backbone: Engine, rows: Rows) -> Floats:
-        """Return what a fine-tuned backbone makes of some photos, float32 (M, D)."""
-        photos, fit = self._lesson.photos, self._bench.settings.fit
-        files, digests = [photos.files[row] for row in rows], [photos.digests[row] for row in rows]
-        title = f"{self._opened.row.name} fine-tuned validation"
-        found = []
-        with self._bench.progress.stage(title, len(files)) as advance:
-            for vector in features.extract(backbone, files, fit, digests):
-                found.append(vector)
-                advance()
-        return np.stack(found)
-
     def _built(self) -> Tuner:
         """Return the backbone made ready to be fine-tuned, built where it is not there."""
         if self._tuner is None:
             with self._opened.watch.stage("finetune"):
                 self._tuner = build(self._opened, len(self._lesson.class_names), self._bench)
         return self._tuner
-
-    def _recipe(self, epochs: int, harmless: tuple[str, ...], seed: int) -> Recipe:
-        settings = self._bench.settings
-        return Recipe(
-            image_size_px=self._opened.image_size_px,
-            fit=settings.fit,
-            epochs=epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            patience=settings.patience,
-            operations=augmentation.LEVELS.get(settings.augment, harmless),
-            views=VIEWS,
-            seed=seed,
-        )
 
     @functools.cached_property
     def _effects(self) -> tuple[Effect, ...]:
@@ -271,6 +237,48 @@ def build(opened: Opened, n_classes: int, bench: Bench) -> Tuner:
     if divided.trunk is not None:
         trunk = engine.prepare(divided.trunk, opened.examples, opened.kind, bench.progress)
     return Tuner(divided, trunk, n_classes=n_classes, examples=opened.examples, seed=settings.seed)
+
+
+def recipe_of(
+    opened: Opened, settings: Settings, epochs: int, harmless: tuple[str, ...], seed: int
+) -> Recipe:
+    """Return how to fine-tune, with those operations of augmentation that do no harm."""
+    return Recipe(
+        image_size_px=opened.image_size_px,
+        fit=settings.fit,
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        operations=augmentation.LEVELS.get(settings.augment, harmless),
+        views=VIEWS,
+        seed=seed,
+    )
+
+
+def training_of(tuned: FineTuned, recipe: Recipe, effects: tuple[Effect, ...]) -> Training:
+    """Return how a fine-tuned network came about, as results tell it."""
+    return Training(
+        image_size_px=recipe.image_size_px,
+        l2=tuned.head.l2,
+        trained_layers=tuned.trained_layers,
+        operations=recipe.operations,
+        effects=effects,
+        history=tuned.history,
+        best_epoch=tuned.best,
+        mix=tuned.mix,
+    )
+
+
+def vectors_of(backbone: Engine, photos: Part, rows: Rows, bench: Bench, title: str) -> Floats:
+    """Return what a fine-tuned backbone makes of M of the photos, float32 (M, D)."""
+    files, digests = [photos.files[row] for row in rows], [photos.digests[row] for row in rows]
+    found = []
+    with bench.progress.stage(title, len(files)) as advance:
+        for vector in features.extract(backbone, files, bench.settings.fit, digests):
+            found.append(vector)
+            advance()
+    return np.stack(found)
 
 
 def checked(lesson: Lesson, bench: Bench) -> Rows:
