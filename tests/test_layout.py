@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headstart.base import arrays, filenames
+from headstart.reporting.report import glossary
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
@@ -183,6 +184,53 @@ def test_a_kind_of_array_has_one_name(file: Path) -> None:
     assigned = {ast.unparse(node.targets[0]) for node in nodes}
     owned = {name for name in vars(arrays) if name[0].isupper()} - {"Any", "NDArray"}
     assert assigned & owned == (owned if label(file) == "base/arrays" else set())
+
+
+def section(document: str, heading: str) -> str:
+    """What stands below a heading of a document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def missing(text: str) -> list[str]:
+    """The files and folders of the project that a text names and that are not there."""
+    networks = PACKAGE / "networks"
+    places = (
+        ROOT,
+        PACKAGE,
+        networks,
+        networks / "backbones",
+        ROOT / "tests" / "networks",
+        PACKAGE / "photos",
+    )
+    names = re.findall(r"`([\w./-]+(?:\.(?:py|j2|css|md|toml)|/))`", text)
+    return [name for name in names if not any((place / name).exists() for place in places)]
+
+
+def test_the_ways_to_change_things_lead_to_files_that_there_are() -> None:
+    ways = section("docs/design.md", "## Where do I change ...?")
+    assert ways.count("\n| ") == 11  # the header, and ten changes
+    assert ways.count(".py`") > 25
+    assert missing(ways) == []
+
+
+@pytest.mark.parametrize(
+    "heading", ["## Where things are", "## A new backbone in ten minutes", "## Add a check"]
+)
+def test_contributing_leads_to_files_that_there_are(heading: str) -> None:
+    text = section("CONTRIBUTING.md", heading)
+    assert ".py`" in text
+    assert missing(text) == []
+
+
+def test_the_glossary_speaks_of_modules_that_there_are_and_of_the_terms_of_the_report() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert missing(text) == []
+    names = [term.name for term in glossary.TERMS.values()]
+    assert text.endswith(f"\nThe report explains: {'; '.join(names)}.\n")
+    rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")}
+    both = {name.casefold() for name in names} & rows
+    assert both >= {"backbone", "probe", "suspect label", "leak", "set of classes", "front", "fitted law"}
 
 
 def test_templates_name_files_that_there_are() -> None:

@@ -19,8 +19,10 @@ from headstart.base.progress import Progress
 from headstart.networks import torch_file, weights
 from headstart.networks.backbones import build, find, imagenet_head, import_keras, list_backbones
 from headstart.networks.backbones.torch_weights import load
+from headstart.networks.table import TABLE, WheelFile
 
-WITH_WHEELS = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+WITH_WHEELS = [row.name for row in TABLE if isinstance(row.weights, WheelFile)]
+WITHOUT_A_FILE = [row.name for row in TABLE if row.weights is None]
 
 # Classes of ImageNet: 281 tabby, 282 tiger cat, 285 Egyptian cat; 967 espresso; 698 palace.
 GOLDEN: dict[str, tuple[Callable[[], Any], set[int]]] = {
@@ -76,6 +78,21 @@ def test_the_table_tells_the_truth_of_the_graph(name: str, backbone: Any) -> Non
     assert backbone.count_params() == row.parameters
     assert backbone.input_shape == (None, row.input_size_px, row.input_size_px, 3)
     assert backbone.output_shape == (None, row.feature_size)
+    assert row.last_block in {layer.name for layer in backbone.layers}
+
+
+@pytest.mark.parametrize("without", WITHOUT_A_FILE)
+def test_it_tells_the_truth_of_a_graph_without_a_file_too(without: str) -> None:
+    row, graph, again = find(without), build(without), build(without)
+    assert graph.count_params() == row.parameters
+    assert graph.input_shape == (None, row.input_size_px, row.input_size_px, 3)
+    assert graph.output_shape == (None, row.feature_size)
+    assert row.last_block in {layer.name for layer in graph.layers}
+    assert [layer.name for layer in graph.layers if layer.weights] == [
+        layer.name for layer in again.layers if layer.weights
+    ]
+    pairs = zip(graph.get_weights(), again.get_weights(), strict=True)
+    assert all((one == other).all() for one, other in pairs)
 
 
 # With the classification layer's 1,281,000, without the moving statistics. MobileNetV2: torchvision,
