@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from headstart.networks import backbones, engine, features, novelty
-from headstart.photos.splits import IN_EVERY_FIT, folds
+from headstart.photos.splits import IN_EVERY_FIT, fold_numbers
 from headstart.pictures import pixels
 from headstart.statistics import calibration
 
@@ -69,7 +69,7 @@ def test_a_score_is_the_cosine_distance_to_the_nearest_reference() -> None:
 def test_a_photo_is_scored_by_references_from_the_other_folds() -> None:
     vectors, labels, _ = clouds(20, 20, 1)
     vectors[0] = 100 * np.eye(32)[0]
-    fold_of = folds(labels, np.arange(41))
+    fold_of = fold_numbers(labels, np.arange(41))
     assert (fold_of == IN_EVERY_FIT).nonzero()[0].tolist() == [40]
     found = novelty.out_of_fold(vectors, labels, fold_of)
     assert found.shape == (40,)
@@ -86,7 +86,7 @@ def test_digits_unlike_those_trained_on_are_refused() -> None:
     order = np.random.default_rng(0).permutation(len(known))
     train, test = order[:600], order[600:]
     threshold = calibration.refusal(
-        novelty.out_of_fold(known[train], labels[train], folds(labels[train], np.arange(600)))
+        novelty.out_of_fold(known[train], labels[train], fold_numbers(labels[train], np.arange(600)))
     )
     assert threshold is not None
     references = novelty.references(known[train], labels[train])
@@ -111,7 +111,7 @@ def test_garments_are_known_and_animals_refused(name: str, shared_data: Path) ->
         np.stack(list(features.extract(frozen, files, "squash"))) for files in (garments, tested, animals)
     )
     labels = np.unique([file.parent.name for file in garments], return_inverse=True)[1]
-    fold_of = folds(labels, np.arange(len(labels)))
+    fold_of = fold_numbers(labels, np.arange(len(labels)))
     threshold = calibration.refusal(novelty.out_of_fold(vectors, labels, fold_of))
     assert threshold is not None
     references = novelty.references(vectors, labels)

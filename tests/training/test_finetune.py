@@ -67,8 +67,8 @@ def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:
 
 
 def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
-    turns = splits.turns(*parts, n_folds=0, seed=0)
-    lesson = Lesson(splits.joined(*parts), turns, ("green", "red"))
+    folds = splits.folds(*parts, n_folds=0, seed=0)
+    lesson = Lesson(splits.joined(*parts), folds, ("green", "red"))
     return tuner.train(Probes((head,), head), lesson, recipe, folder, Progress())
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import curve_fit
 from sklearn.datasets import load_digits
 from test_suspects import clothing
 
-from headstart.photos.splits import Turn
+from headstart.photos.splits import Fold
 from headstart.results.curve import LearningCurve
 from headstart.statistics import significance
 from headstart.training import learning_curve
@@ -46,14 +46,14 @@ def of_parts(
     evaluation_labels: Labels,
     **options: Any,
 ) -> LearningCurve:
-    """The learning curve of one turn, in which nothing that is evaluated on has a copy."""
+    """The learning curve of one fold, in which nothing that is evaluated on has a copy."""
     n, m = len(train), len(evaluation)
     return learning_curve.measure(
         np.concatenate([train, evaluation]),
         np.concatenate([labels, evaluation_labels]),
         np.concatenate([groups, np.arange(m) + 1 + groups.max()]),
         np.concatenate([weights, np.ones(m, np.float32)]),
-        [Turn(np.arange(n), np.arange(n, n + m))],
+        [Fold(np.arange(n), np.arange(n, n + m))],
         **options,
     )
 

@@ -48,7 +48,7 @@ def flipped(labels: Labels, n: int, n_classes: int, seed: int) -> tuple[Labels, 
 
 def judged(features: Floats, labels: Labels, l2: float, seed: int = 0) -> Floats:
     n = len(labels)
-    fold_of = splits.folds(labels, np.arange(n), seed=seed)
+    fold_of = splits.fold_numbers(labels, np.arange(n), seed=seed)
     return suspects.out_of_fold(features, labels, fold_of, np.ones(n, np.float32), l2)
 
 
@@ -92,21 +92,21 @@ def test_every_class_has_photos_outside_every_fold_and_groups_stay_whole(
 ) -> None:
     given_labels = np.array(labels)
     groups = np.random.default_rng(seed).integers(n_groups, size=len(labels))
-    fold_of = splits.folds(given_labels, groups, n_folds=n_folds, seed=seed)
+    fold_of = splits.fold_numbers(given_labels, groups, n_folds=n_folds, seed=seed)
     assert all(len(set(fold_of[groups == one].tolist())) == 1 for one in groups)
     assert set(fold_of.tolist()) <= {IN_EVERY_FIT, *range(n_folds)}
     for fold in range(n_folds):
         assert set(given_labels[fold_of != fold].tolist()) == set(labels)
-    assert np.array_equal(fold_of, splits.folds(given_labels, groups, n_folds=n_folds, seed=seed))
+    assert np.array_equal(fold_of, splits.fold_numbers(given_labels, groups, n_folds=n_folds, seed=seed))
 
 
 def test_folds_have_as_many_of_each_class() -> None:
     labels = np.repeat(np.arange(4), [100, 53, 11, 2])
-    fold_of = splits.folds(labels, np.arange(len(labels)), n_folds=5, seed=3)
+    fold_of = splits.fold_numbers(labels, np.arange(len(labels)), n_folds=5, seed=3)
     counts = np.array([np.bincount(fold_of[labels == one], minlength=5) for one in range(4)])
     assert np.ptp(counts, axis=1).max() <= 1
     assert np.ptp(counts.sum(axis=0)) <= 1
-    other = splits.folds(labels, np.arange(len(labels)), n_folds=5, seed=4)
+    other = splits.fold_numbers(labels, np.arange(len(labels)), n_folds=5, seed=4)
     assert (fold_of != other).mean() > 0.5
 
 
@@ -114,7 +114,7 @@ def test_a_row_comes_from_a_head_that_was_fitted_on_the_other_folds() -> None:
     features, labels = digits()
     features, labels = features[:300], labels[:300]
     groups, weights = np.arange(300) // 2, np.linspace(0.5, 1.5, 300, dtype=np.float32)
-    fold_of = splits.folds(labels, groups, n_folds=3, seed=1)
+    fold_of = splits.fold_numbers(labels, groups, n_folds=3, seed=1)
     got = suspects.out_of_fold(features, labels, fold_of, weights, 0.1)
     standardised = StandardScaler().fit_transform(features)
     for fold in range(3):
@@ -133,7 +133,7 @@ def test_a_copy_gives_nothing_away() -> None:
     labels = np.repeat(random.integers(3, size=150), 2).astype(np.int32)
     ones = np.ones(300, np.float32)
     apart, torn = (
-        suspects.out_of_fold(features, labels, splits.folds(labels, groups), ones, 1e-2)
+        suspects.out_of_fold(features, labels, splits.fold_numbers(labels, groups), ones, 1e-2)
         for groups in (np.arange(300) // 2, np.arange(300))
     )
     assert (torn.argmax(axis=1) == labels).mean() > 0.7
@@ -147,7 +147,7 @@ def test_a_class_of_one_group_is_not_suspected() -> None:
     features = features[[*rows, *lone]]
     labels = np.array([*labels[rows], 2, 2, 2], np.int32)
     groups = np.array([*range(100), 100, 100, 100])
-    fold_of = splits.folds(labels, groups)
+    fold_of = splits.fold_numbers(labels, groups)
     got = suspects.out_of_fold(features, labels, fold_of, np.ones(103, np.float32), 1e-2)
     assert (got[100:].argmax(axis=1) == 2).all()
     paths = [str(number) for number in range(103)]
@@ -336,7 +336,7 @@ def test_planted_labels_of_clothing_are_found(shared_data: Path, seed: int) -> N
     planted, chosen = flipped(labels, 40, 10, seed)
     n, weights = len(train), np.ones(len(labels), np.float32)
     l2 = probe.fit(train, planted[:n], validation, planted[n:], weights[:n]).l2
-    fold_of = splits.folds(planted, np.arange(len(labels)), seed=seed)
+    fold_of = splits.fold_numbers(planted, np.arange(len(labels)), seed=seed)
     probabilities = suspects.out_of_fold(features, planted, fold_of, weights, l2)
     ranked = suspects.rank(planted, probabilities, NAMES, [str(number) for number in range(len(labels))])
     assert found(ranked[:80], chosen) >= 28

@@ -43,7 +43,7 @@ WORK = Work(
     n_viewed=1000,
     views=2,
     epochs=2,
-    n_turns=1,
+    n_folds=1,
     seeds=1,
     is_built=False,
 )
@@ -128,7 +128,7 @@ def test_more_classes_and_turns_take_longer() -> None:
         COSTS, replace(WORK, n_classes=102), has_finetune=False, has_report=False
     )
     assert judged["learning curve"] > 3 * forecast.CURVE_S[0] * 4200 * 1280
-    folds = replace(WORK, n_turns=5)
+    folds = replace(WORK, n_folds=5)
     ratio = forecast.features_stages(COSTS, folds)["probe"] / forecast.features_stages(COSTS, WORK)["probe"]
     assert ratio == pytest.approx(3.4)
 
@@ -137,15 +137,15 @@ def fitted_s(features: Floats, labels: Labels) -> float:
     """Processor seconds for the probes of photos and for their learning curve."""
     n, n_classes = features.shape[0], int(labels.max()) + 1
     groups, weights = np.arange(n), np.ones(n, np.float32)
-    fold_of = splits.folds(labels, groups, seed=0)
-    turn = splits.Turn(np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0))
-    parts = [(features[rows], labels[rows]) for rows in (turn.train, turn.validation)]
+    fold_of = splits.fold_numbers(labels, groups, seed=0)
+    fold = splits.Fold(np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0))
+    parts = [(features[rows], labels[rows]) for rows in (fold.train, fold.validation)]
     names = tuple(map(str, range(n_classes)))
     start = time.process_time()
-    head = probe.fit(*parts[0], *parts[1], weights[turn.train])
+    head = probe.fit(*parts[0], *parts[1], weights[fold.train])
     probe.refit(features, labels, weights, head.l2, start=head)
     suspects.out_of_fold(features, labels, fold_of, weights, head.l2)
-    learning_curve.measure(features, labels, groups, weights, (turn,), class_names=names, l2=head.l2)
+    learning_curve.measure(features, labels, groups, weights, (fold,), class_names=names, l2=head.l2)
     return time.process_time() - start
 
 

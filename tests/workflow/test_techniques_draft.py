@@ -12,7 +12,7 @@ import pytest
 from conftest import write_photos
 
 import headstart
-from headstart.photos.splits import Lesson, Part, Turn
+from headstart.photos.splits import Fold, Lesson, Part
 from headstart.results.comparison import Results
 from headstart.training.finetune import Tuner
 from headstart.workflow import experiment
@@ -146,17 +146,17 @@ def test_a_damaged_candidate_is_trained_again(
 
 
 @pytest.mark.parametrize(
-    "change", ["paths", "digests", "labels", "groups", "sample_weights", "turns", "class_names"]
+    "change", ["paths", "digests", "labels", "groups", "sample_weights", "folds", "class_names"]
 )
 def test_whatever_is_learnt_from_is_part_of_the_origin(change: str) -> None:
     zeros, rows = np.zeros(3, np.int32), np.arange(3)
     photos = Part(("a", "b", "c"), (Path("a"),) * 3, ("0",) * 3, zeros, zeros, np.ones(3, np.float32))
-    lesson = Lesson(photos, (Turn(rows[:2], rows[2:]),), ("red", "green"))
+    lesson = Lesson(photos, (Fold(rows[:2], rows[2:]),), ("red", "green"))
     equal = dataclasses.replace(lesson, photos=dataclasses.replace(photos, labels=zeros.copy()))
     assert draft.photos_sha256(lesson) == draft.photos_sha256(equal)
     changed = lesson
-    if change == "turns":
-        changed = dataclasses.replace(lesson, turns=(Turn(rows[1:], rows[:1]),))
+    if change == "folds":
+        changed = dataclasses.replace(lesson, folds=(Fold(rows[1:], rows[:1]),))
     elif change == "class_names":
         changed = dataclasses.replace(lesson, class_names=("red", "blue"))
     else:

@@ -90,7 +90,7 @@ def out_of_fold(features: Floats, labels: Integers, fold_of: Integers, *, seed: 
     Args:
         features: float32 (N, D).
         labels: (N,) classes.
-        fold_of: (N,) from `splits.folds`: the fold in which a photo is held out, or `IN_EVERY_FIT`.
+        fold_of: (N,) from `splits.fold_numbers`: the fold in which a photo is held out, or `IN_EVERY_FIT`.
         seed: See `references`.
 
     Returns:

@@ -122,8 +122,11 @@ def take_part(audit: Audit, split: Split, name: str, *, is_balanced: bool) -> Pa
 
 
 @dataclass(frozen=True, eq=False)
-class Turn:
-    """What is trained on and what is chosen by, once: rows of the photos to learn from, each ascending."""
+class Fold:
+    """A fold: what is trained on while it is held out, and itself, what is chosen by.
+
+    Both are rows of the photos to learn from, ascending. A validation part is a fold that is alone.
+    """
 
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
@@ -135,28 +138,28 @@ class Lesson:
 
     Attributes:
         photos: N, to train on and to choose by.
-        turns: Which of them are for what.
+        folds: Which of them are for what.
         class_names: C names.
     """
 
     photos: Part
-    turns: tuple[Turn, ...]
+    folds: tuple[Fold, ...]
     class_names: tuple[str, ...]
 
     @property
     def has_folds(self) -> bool:
-        """Whether it is chosen by several turns, each photo held out in one of them at the most."""
-        return len(self.turns) > 1
+        """Whether it is chosen by several folds, each photo held out in one of them at the most."""
+        return len(self.folds) > 1
 
     @property
     def train(self) -> NDArray[np.intp]:
-        """The rows that are trained on in any turn, ascending."""
-        return np.unique(np.concatenate([turn.train for turn in self.turns]))
+        """The rows that are trained on in any fold, ascending."""
+        return np.unique(np.concatenate([fold.train for fold in self.folds]))
 
     @property
     def validation(self) -> NDArray[np.intp]:
-        """The rows that are chosen by, those of the first turn before those of the second."""
-        return np.concatenate([turn.validation for turn in self.turns])
+        """The rows that are chosen by, those of the first fold before those of the second."""
+        return np.concatenate([fold.validation for fold in self.folds])
 
 
 def joined(first: Part, second: Part) -> Part:
@@ -171,36 +174,36 @@ def joined(first: Part, second: Part) -> Part:
     )
 
 
-def turns(train: Part, validation: Part, *, n_folds: int, seed: int) -> tuple[Turn, ...]:
-    """Return one turn, of train and validation; or with folds one for each fold of both together.
+def folds(train: Part, validation: Part, *, n_folds: int, seed: int) -> tuple[Fold, ...]:
+    """Return the folds of train and validation together; for `n_folds` 0 one alone, the validation part.
 
     The rows are those of `joined(train, validation)`.
     """
     n_train, n = len(train.files), len(train.files) + len(validation.files)
     if not n_folds:
-        return (Turn(np.arange(n_train), np.arange(n_train, n)),)
+        return (Fold(np.arange(n_train), np.arange(n_train, n)),)
     both = joined(train, validation)
-    fold_of = folds(both.labels, both.groups, n_folds=n_folds, seed=seed)
+    fold_of = fold_numbers(both.labels, both.groups, n_folds=n_folds, seed=seed)
     found = [
-        Turn(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)
+        Fold(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(n_folds)
     ]
-    return tuple(turn for turn in found if len(turn.validation))
+    return tuple(fold for fold in found if len(fold.validation))
 
 
-def held_out_in(turns: Sequence[Turn], count: int) -> NDArray[np.int64]:
-    """Return int64 (N,): the turn in which each of N photos is validated on, or `IN_EVERY_FIT`.
+def held_out_in(folds: Sequence[Fold], count: int) -> NDArray[np.int64]:
+    """Return int64 (N,): the fold in which each of N photos is validated on, or `IN_EVERY_FIT`.
 
     Example:
-        >>> held_out_in([Turn(np.array([0, 1]), np.array([2, 3]))], 4).tolist()
+        >>> held_out_in([Fold(np.array([0, 1]), np.array([2, 3]))], 4).tolist()
         [-1, -1, 0, 0]
     """
     found = np.full(count, IN_EVERY_FIT)
-    for number, turn in enumerate(turns):
-        found[turn.validation] = number
+    for number, fold in enumerate(folds):
+        found[fold.validation] = number
     return found
 
 
-def folds(
+def fold_numbers(
     labels: NDArray[np.integer], groups: NDArray[np.integer], *, n_folds: int = N_FOLDS, seed: int = 0
 ) -> NDArray[np.int64]:
     """Return int64 (N,): the fold in which each photo is held out, 0 to n_folds - 1, or `IN_EVERY_FIT`.
@@ -220,7 +223,7 @@ def folds(
         seed: Of the order in which groups are dealt.
 
     Example:
-        >>> folds(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3, 4]), n_folds=2).tolist()
+        >>> fold_numbers(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3, 4]), n_folds=2).tolist()
         [0, 1, 1, 0, 1, -1]
     """
     _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)

@@ -14,7 +14,7 @@ from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.progress import Progress
 from headstart.networks.backbones import import_keras
 from headstart.networks.engine import Engine
-from headstart.photos.splits import Lesson, Part, Turn
+from headstart.photos.splits import Fold, Lesson, Part
 from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
@@ -38,11 +38,11 @@ class Probes:
     """What fine-tuning starts from.
 
     Attributes:
-        of_turns: For each turn the probe that was fitted on the features of its training photos alone.
-        whole: With several turns the probe that was fitted on all photos; else that of the single turn.
+        of_folds: For each fold the probe that was fitted on the features of its training photos alone.
+        whole: With several folds the probe that was fitted on all photos; else that of the single fold.
     """
 
-    of_turns: tuple[Head, ...]
+    of_folds: tuple[Head, ...]
     whole: Head
 
 
@@ -77,8 +77,8 @@ class FineTuned:
 
     Its weights are `mix` of the way, above 0 to 1, from the probe's to those of the pass `history[best]`;
     where nothing was better on validation than the probe, both are 0. It is never worse there than the probe.
-    `answers`, float32 (M, C), are its probabilities for the validation photos of all turns, in their order;
-    where there are several turns, those of the networks that were trained in them.
+    `answers`, float32 (M, C), are its probabilities for the validation photos of all folds, in their order;
+    where there are several folds, those of the networks that were trained in them.
     """
 
     model: "Model"
@@ -99,7 +99,7 @@ class Rates:
 
 
 class Watch(Protocol):
-    """Is told of each pass of a training, as it ends; the fold is "" where there is one turn alone."""
+    """Is told of each pass of a training, as it ends; the fold is "" where there is one fold alone."""
 
     def __call__(self, fold: str, epoch: Epoch) -> None:
         """Take note of a pass."""
@@ -188,7 +188,7 @@ class Tuner:
     ) -> FineTuned:
         """Train the head and the last layers, and keep what is best on validation.
 
-        With several turns each is trained on its own to find out which pass and which mix is best for all
+        With several folds each is trained on its own to find out which pass and which mix is best for all
         together; then all photos are trained on, up to there.
 
         Args:
@@ -202,8 +202,8 @@ class Tuner:
         feeder = Feeder(self.trunk, self.divided.name, recipe, folder, progress)
         session = Session(lesson.photos, recipe, *feeder.inputs(lesson), progress, watch)
         attempts = [
-            self._attempt(session, head, turn, _numbered(lesson, number))
-            for number, (head, turn) in enumerate(zip(probes.of_turns, lesson.turns, strict=True))
+            self._attempt(session, head, fold, _numbered(lesson, number))
+            for number, (head, fold) in enumerate(zip(probes.of_folds, lesson.folds, strict=True))
         ]
         labels = lesson.photos.labels[lesson.validation]
         answers = _pooled(attempts)
@@ -230,21 +230,21 @@ class Tuner:
         for variable in self.model.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def _attempt(self, session: Session, head: Head, turn: Turn, title: str) -> Attempt:
+    def _attempt(self, session: Session, head: Head, fold: Fold, title: str) -> Attempt:
         self._begin(head, session.recipe.seed)
-        labels = session.photos.labels[turn.validation]
-        answers = {START: self._answers(session, turn.validation)}
+        labels = session.photos.labels[fold.validation]
+        answers = {START: self._answers(session, fold.validation)}
         weights, losses, best = {0: self.model.get_weights()}, [], START
         session.watch(title, _epoch(0, None, answers[START], labels))
         for number in range(1, session.recipe.epochs + 1):
-            losses.append(self._pass(session, turn.train, number, title))
+            losses.append(self._pass(session, fold.train, number, title))
             stage, weights[number] = Stage(number, 1.0), self.model.get_weights()
-            answers[stage] = self._answers(session, turn.validation)
+            answers[stage] = self._answers(session, fold.validation)
             session.watch(title, _epoch(number, losses[-1], answers[stage], labels))
             if _score(answers[stage], labels) > _score(answers[best], labels):
                 best = stage
             weights = {one: weights[one] for one in (0, best.number, number)}
-            # Passes of several turns are compared with each other, so that each takes all of them.
+            # Passes of several folds are compared with each other, so that each takes all of them.
             if not title and number - best.number >= session.recipe.patience:
                 break
         # Weights between start and end are often better than both, on photos like these and on others
@@ -252,7 +252,7 @@ class Tuner:
         for mix in MIXES:
             stage = Stage(len(losses), mix)
             self.model.set_weights(_mixed(weights, stage))
-            answers[stage] = self._answers(session, turn.validation)
+            answers[stage] = self._answers(session, fold.validation)
         return Attempt(tuple(losses), answers, weights)
 
     def _train_to(self, session: Session, stage: Stage, head: Head) -> None:
@@ -310,7 +310,7 @@ def _optimizer() -> Any:
 
 
 def _numbered(lesson: Lesson, number: int) -> str:
-    return f"fold {number + 1}/{len(lesson.turns)}" if lesson.has_folds else ""
+    return f"fold {number + 1}/{len(lesson.folds)}" if lesson.has_folds else ""
 
 
 def _mixed(weights: Mapping[int, list[NDArray[Any]]], stage: Stage) -> list[NDArray[Any]]:

@@ -13,7 +13,7 @@ from headstart.base.arrays import Array, Floats
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
 from headstart.networks.features import Extractor
-from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Lesson, folds, held_out_in
+from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Lesson, fold_numbers, held_out_in
 from headstart.results.curve import LearningCurve
 from headstart.statistics import metrics
 from headstart.statistics.answers import Answers
@@ -32,11 +32,11 @@ KIND: Kind = "heads"
 
 @dataclass(frozen=True, eq=False)
 class Once:
-    """What was fitted on the same features, labels and turns before, or else is fitted now and kept.
+    """What was fitted on the same features, labels and folds before, or else is fitted now and kept.
 
     Attributes:
         extractor: Of the features; it knows the store.
-        lesson: Labels and turns.
+        lesson: Labels and folds.
         seed: Of all that is random.
         watch: Told how long it took.
     """
@@ -70,7 +70,7 @@ class Once:
     @functools.cached_property
     def _identity(self) -> str:
         """What decides all of this but the name of the thing."""
-        photos, turns = self.lesson.photos, self.lesson.turns
+        photos, folds = self.lesson.photos, self.lesson.folds
         decided_by = (
             VERSION,
             self.extractor.identity,
@@ -78,7 +78,7 @@ class Once:
             self.seed,
             photos.digests,
             [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
-            [(turn.train.tobytes(), turn.validation.tobytes()) for turn in turns],
+            [(fold.train.tobytes(), fold.validation.tobytes()) for fold in folds],
         )
         return hashlib.sha256(repr(decided_by).encode()).hexdigest()
 
@@ -86,7 +86,7 @@ class Once:
 class Heads:
     """The probes of one backbone, and what they say of the photos that they were not fitted on.
 
-    What was fitted before on the same features, labels and turns is taken from the store.
+    What was fitted before on the same features, labels and folds is taken from the store.
 
     Args:
         name: Of the backbone.
@@ -107,7 +107,7 @@ class Heads:
         progress: Progress,
     ) -> None:
         self._name, self._extractor, self._lesson = name, extractor, lesson
-        self._photos, self._turns = lesson.photos, lesson.turns
+        self._photos, self._folds = lesson.photos, lesson.folds
         self._seed, self._watch, self._progress = seed, watch, progress
         self._once = Once(extractor, lesson, seed, watch)
         self._features: Floats | None = None
@@ -133,29 +133,29 @@ class Heads:
         photos = self._photos
 
         def choose() -> tuple[Array, ...]:
-            return (np.array(probe.choose(self.features, photos.labels, photos.sample_weights, self._turns)),)
+            return (np.array(probe.choose(self.features, photos.labels, photos.sample_weights, self._folds)),)
 
         return float(self._once.arrays("penalty", choose)[0])
 
     @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
-        """For each turn the probe that was fitted on its training photos alone."""
+        """For each fold the probe that was fitted on its training photos alone."""
         if not self._lesson.has_folds:
             return (self._once.head("head", self._chosen),)
         return tuple(
-            self._once.head(f"head {number}", functools.partial(self._fitted, turn.train))
-            for number, turn in enumerate(self._turns)
+            self._once.head(f"head {number}", functools.partial(self._fitted, fold.train))
+            for number, fold in enumerate(self._folds)
         )
 
     def _chosen(self) -> Head:
-        [turn] = self._turns
+        [fold] = self._folds
         vectors, labels = self.features, self._photos.labels
         return probe.fit(
-            vectors[turn.train],
-            labels[turn.train],
-            vectors[turn.validation],
-            labels[turn.validation],
-            _mean_one(self._photos.sample_weights[turn.train]),
+            vectors[fold.train],
+            labels[fold.train],
+            vectors[fold.validation],
+            labels[fold.validation],
+            _mean_one(self._photos.sample_weights[fold.train]),
         )
 
     def _fitted(self, rows: NDArray[np.intp]) -> Head:
@@ -176,8 +176,8 @@ class Heads:
     @functools.cached_property
     def _fold_of(self) -> NDArray[np.int64]:
         if not self._lesson.has_folds:
-            return folds(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
-        return held_out_in(self._turns, len(self._photos.files))
+            return fold_numbers(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
+        return held_out_in(self._folds, len(self._photos.files))
 
     @property
     def judged(self) -> NDArray[np.intp]:
@@ -219,7 +219,7 @@ class Heads:
     def scores(self) -> Evaluation:
         """What the probe is worth on the validation photos."""
         if not self._lesson.has_folds:
-            rows = self._turns[0].validation
+            rows = self._folds[0].validation
             answers = self.heads[0].probabilities(self.features[rows])
         else:
             rows = self.judged
@@ -241,7 +241,7 @@ class Heads:
                 photos.labels,
                 photos.groups,
                 photos.sample_weights,
-                self._turns,
+                self._folds,
                 class_names=self._lesson.class_names,
                 l2=self.l2,
                 repeats=2 if self._lesson.has_folds else learning_curve.REPEATS,

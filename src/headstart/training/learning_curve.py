@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.base.arrays import Bools, Doubles, Floats, Integers, Rows
-from headstart.photos.splits import Turn
+from headstart.photos.splits import Fold
 from headstart.results.curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
 from headstart.statistics.significance import LEVEL, Interval, wilson
 from headstart.training import probe
@@ -104,7 +104,7 @@ def measure(
     labels: Integers,
     groups: Integers,
     sample_weights: Floats,
-    turns: Sequence[Turn],
+    folds: Sequence[Fold],
     *,
     class_names: Sequence[str],
     l2: float,
@@ -124,7 +124,7 @@ def measure(
         labels: (N,) in 0..C-1.
         groups: (N,) Photos of equal number are copies of each other or of one burst.
         sample_weights: float32 (N,): how much each photo counts in training.
-        turns: What to train on and what to evaluate on; the evaluation photos of all turns count together.
+        folds: What to train on and what to evaluate on; the evaluation photos of all folds count together.
         class_names: C names.
         l2: Strength of the penalty.
         fractions: Ascending, the last 1.
@@ -132,9 +132,9 @@ def measure(
         seed: Of the draws and of the resamples.
     """
     random = np.random.default_rng(seed)
-    parts = [_parts(turn.train, labels, groups, fractions, repeats, random) for turn in turns]
-    answers = _answers(features, labels, sample_weights, l2, len(class_names), turns, parts)
-    evaluated = np.concatenate([turn.validation for turn in turns])
+    parts = [_parts(fold.train, labels, groups, fractions, repeats, random) for fold in folds]
+    answers = _answers(features, labels, sample_weights, l2, len(class_names), folds, parts)
+    evaluated = np.concatenate([fold.validation for fold in folds])
     correct = [one == labels[evaluated] for one in answers]
     of_part = [[rows for one in parts for rows in one[number]] for number in range(len(fractions))]
     units = groups[evaluated]
@@ -182,20 +182,20 @@ def _answers(
     sample_weights: Floats,
     l2: float,
     n_classes: int,
-    turns: Sequence[Turn],
+    folds: Sequence[Fold],
     parts: Sequence[Sequence[Sequence[Rows]]],
 ) -> list[Integers]:
-    """Return what the heads of each part say of the evaluation photos of all turns: P arrays (R, M)."""
-    rows = [rows for of_turn in parts for draws in of_turn for rows in draws]
+    """Return what the heads of each part say of the evaluation photos of all folds: P arrays (R, M)."""
+    rows = [rows for of_fold in parts for draws in of_fold for rows in draws]
     heads = probe.refit_parts(
         features, labels.astype(np.int32), sample_weights, l2, rows, n_classes, probe.ROUGH
     )
     found = [
         [
-            np.stack([next(heads).logits(features[turn.validation]).argmax(axis=1) for _ in one])
-            for one in of_turn
+            np.stack([next(heads).logits(features[fold.validation]).argmax(axis=1) for _ in one])
+            for one in of_fold
         ]
-        for turn, of_turn in zip(turns, parts, strict=True)
+        for fold, of_fold in zip(folds, parts, strict=True)
     ]
     return [np.concatenate(one, axis=1) for one in zip(*found, strict=True)]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base.arrays import Doubles, Floats, Labels
-from headstart.photos.splits import Turn
+from headstart.photos.splits import Fold
 from headstart.pictures.pixels import core_count
 from headstart.statistics.metrics import log_loss, softmax
 
@@ -129,20 +129,20 @@ def _valley(losses: dict[float, float]) -> tuple[float, float]:
     return strengths[place], min(neighbours, key=losses.__getitem__)
 
 
-def choose(features: Floats, labels: Labels, sample_weights: Floats, turns: Sequence[Turn]) -> float:
-    """Return the strength of the penalty of the least validation loss over all turns: one of `STRENGTHS`.
+def choose(features: Floats, labels: Labels, sample_weights: Floats, folds: Sequence[Fold]) -> float:
+    """Return the strength of the penalty of the least validation loss over all folds: one of `STRENGTHS`.
 
     Args:
         features: float32 (N, D).
-        labels: int32 (N,), in 0..C-1, every class present in the training photos of every turn.
+        labels: int32 (N,), in 0..C-1, every class present in the training photos of every fold.
         sample_weights: float32 (N,): how much each photo counts in training.
-        turns: Rows to fit on and rows to be asked about.
+        folds: Rows to fit on and rows to be asked about.
     """
     losses: dict[float, float] = dict.fromkeys(STRENGTHS, 0.0)
-    for turn in turns:
-        weights = sample_weights[turn.train] / sample_weights[turn.train].mean()
-        problem = _Problem(features[turn.train], labels[turn.train], weights)
-        held_out, asked = features[turn.validation], labels[turn.validation]
+    for fold in folds:
+        weights = sample_weights[fold.train] / sample_weights[fold.train].mean()
+        problem = _Problem(features[fold.train], labels[fold.train], weights)
+        held_out, asked = features[fold.validation], labels[fold.validation]
         for l2, parameters, _ in problem.descend(STRENGTHS, ROUGH):
             loss = log_loss(asked, problem.head(parameters, l2).probabilities(held_out))
             losses[l2] += loss * len(asked)

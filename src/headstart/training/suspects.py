@@ -158,7 +158,7 @@ def out_of_fold(
     Args:
         features: float32 (N, D).
         labels: (N,) in 0..C-1, every class present.
-        fold_of: (N,) from `splits.folds`: a head is fitted on all photos but those of a fold, for each fold.
+        fold_of: (N,) from `splits.fold_numbers`: for each fold a head is fitted on all photos but its own.
         sample_weights: float32 (N,): how much each photo counts when it is fitted on.
         l2: Strength of the penalty, chosen before.
 

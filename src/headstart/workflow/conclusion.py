@@ -168,7 +168,7 @@ def results_of(case: Case, rows: Sequence[Backbone], seconds: float) -> Results:
         suspects_expected=case.judgement.expected,
         verdict=write_verdict(evidence),
         worth=evidence.worth,
-        n_folds=len(photos.lesson.turns) if photos.lesson.has_folds else 0,
+        n_folds=len(photos.lesson.folds) if photos.lesson.has_folds else 0,
         settings=runs.config(settings),
         versions=versions.here(),
         data_sha256=fingerprint(photos.parts),

@@ -28,9 +28,9 @@ part the probes took two cores 1.8 s of processor time for 1,000 photos in 3 cla
 and four fifths of that by the clock. The law is within 25% of the probes; the curve, a third of it all, took
 from a fifth less to twice as much, the most with few photos of many classes."""
 
-FIXED_PHOTOS, CLASS_POWER, TURN_S = 3000, 1.3, 0.6
+FIXED_PHOTOS, CLASS_POWER, FOLD_S = 3000, 1.3, 0.6
 """What fitting costs however few the photos are, in photos; how it grows with the classes; and the part of a
-single turn's seconds that each further one takes."""
+single fold's seconds that each further one takes."""
 
 MAP_S = 3.0
 """Seconds to draw a map of all the photos that it takes and their thumbnails."""
@@ -69,8 +69,8 @@ class Work:
 
     Attributes:
         n_photos: Photos to learn from and to choose by.
-        n_train: Photos to train on in all turns, and at the end of several, in one pass each.
-        n_validation: Photos to choose by in all turns.
+        n_train: Photos to train on in all folds, and at the end of several, in one pass each.
+        n_validation: Photos to choose by in all folds.
         n_test: Photos to measure on.
         n_kept: Photos to learn from and to choose by whose features are kept from before.
         n_test_kept: The same of the test part.
@@ -80,7 +80,7 @@ class Work:
         n_viewed: Different photos to train on.
         views: Random views of a photo that the trunk is asked about; 0: in each pass anew.
         epochs: Passes.
-        n_turns: Trainings to choose by.
+        n_folds: Folds to choose by: 1 with a validation part.
         seeds: How often all of fine-tuning is done.
         is_built: Whether it is ready for fine-tuning already.
     """
@@ -97,7 +97,7 @@ class Work:
     n_viewed: int
     views: int
     epochs: int
-    n_turns: int
+    n_folds: int
     seeds: int
     is_built: bool
 
@@ -115,11 +115,11 @@ def features_stages(costs: Costs, work: Work) -> dict[str, float]:
 def fitting_s(work: Work, each: float, per_class: float) -> float:
     """Return the seconds that heads take: (N + `FIXED_PHOTOS`) D (each + per_class C^`CLASS_POWER`).
 
-    With several turns, each of the others adds `TURN_S` of that.
+    With several folds, each of the others adds `FOLD_S` of that.
     """
     per_value = each + per_class * work.n_classes**CLASS_POWER
     once: float = (work.n_photos + FIXED_PHOTOS) * work.feature_size * per_value
-    return once * (1 + TURN_S * (work.n_turns - 1))
+    return once * (1 + FOLD_S * (work.n_folds - 1))
 
 
 def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
@@ -131,7 +131,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     n_forward = work.n_validation * (work.epochs + 1 + len(MIXES))
     training = n_trunk * trunk + (work.n_train * work.epochs + n_forward / 3) * train
     # With folds, what is handed over is not asked about the validation photos again.
-    n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_turns == 1 else 0)
+    n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_folds == 1 else 0)
     return {
         "augmentation": work.n_checked * len(augmentation.OPERATIONS) * photo,
         "finetune": (0.0 if work.is_built else costs.build or 0.0) + work.seeds * training,

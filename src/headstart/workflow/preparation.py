@@ -37,7 +37,7 @@ class Photos:
     Attributes:
         root: Folder that all paths are relative to.
         parts: Train, validation and test by name.
-        lesson: Train and validation together, by which turns they are learnt from, and the class names.
+        lesson: Train and validation together, by which folds they are learnt from, and the class names.
         summary: How many there are.
         findings: Gravest first.
         leaks: bool (N,), which test photos have a copy, or one of their group, in train or validation.
@@ -93,8 +93,8 @@ def prepare(run: Run, bench: Bench) -> Photos:
     splits.write_csv(run.folder / filenames.SPLIT, audited, split)
     parts = _parts(audited, split, settings)
     train, validation = parts["train"], parts["validation"]
-    turns = splits.turns(train, validation, n_folds=n_folds, seed=settings.seed)
-    lesson = Lesson(splits.joined(train, validation), turns, audited.dataset.class_names)
+    folds = splits.folds(train, validation, n_folds=n_folds, seed=settings.seed)
+    lesson = Lesson(splits.joined(train, validation), folds, audited.dataset.class_names)
     leaks = splits.leaking(audited, split)[split.indices("test")]
     summary = _summary(listed, audited, parts)
     return Photos(audited.dataset.root, parts, lesson, summary, told, leaks)

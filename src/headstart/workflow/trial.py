@@ -53,7 +53,7 @@ class Trial:
         n_photos, n_new = len(lesson.photos.files), extractor.n_missing(lesson.photos.digests)
         return Work(
             n_photos=n_photos,
-            n_train=sum(len(turn.train) for turn in lesson.turns) + (n_photos if lesson.has_folds else 0),
+            n_train=sum(len(fold.train) for fold in lesson.folds) + (n_photos if lesson.has_folds else 0),
             n_validation=len(lesson.validation),
             n_test=len(tested),
             n_kept=n_photos - n_new,
@@ -64,7 +64,7 @@ class Trial:
             n_viewed=len(lesson.train),
             views=min(tuning.VIEWS, epochs),
             epochs=epochs,
-            n_turns=len(lesson.turns),
+            n_folds=len(lesson.folds),
             seeds=self.settings.seeds,
             is_built=self.tuning.is_built,
         )

@@ -64,12 +64,12 @@ class Origin:
 def photos_sha256(lesson: Lesson) -> str:
     """Return the SHA-256 of all that a training depends on of the photos, in hexadecimal.
 
-    That is class names, paths, digests, labels, groups, weights and turns.
+    That is class names, paths, digests, labels, groups, weights and folds.
     """
     photos = lesson.photos
     told = hashlib.sha256(repr((lesson.class_names, photos.paths, photos.digests)).encode())
-    of_turns = [rows for turn in lesson.turns for rows in (turn.train, turn.validation)]
-    arrays: list[Array] = [photos.labels, photos.groups, photos.sample_weights, *of_turns]
+    of_folds = [rows for fold in lesson.folds for rows in (fold.train, fold.validation)]
+    arrays: list[Array] = [photos.labels, photos.groups, photos.sample_weights, *of_folds]
     for numbers in arrays:
         told.update(f"{numbers.dtype} {numbers.shape}".encode() + numbers.tobytes())
     return told.hexdigest()

@@ -175,7 +175,7 @@ class Tuning:
             rows = np.union1d(rows, validation)
         title = f"{self._opened.row.name} fine-tuned validation"
         vectors = vectors_of(backbone, lesson.photos, rows, self._bench, title)
-        fold_of = held_out_in(lesson.turns, len(labels))
+        fold_of = held_out_in(lesson.folds, len(labels))
         own = vectors[np.isin(rows, validation)]
         order = np.argsort(validation)
         return Judged(
@@ -283,7 +283,7 @@ def vectors_of(backbone: Engine, photos: Part, rows: Rows, bench: Bench, title: 
 
 def checked(lesson: Lesson, bench: Bench) -> Rows:
     """Return the rows of the photos that augmentation is checked on; none where it is not asked for."""
-    train = lesson.turns[0].train
+    train = lesson.folds[0].train
     if bench.settings.augment != "auto":
         return train[:0]
     return train[augmentation.sample(lesson.photos.labels[train], bench.settings.seed)]
