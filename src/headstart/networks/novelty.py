@@ -91,7 +91,7 @@ def out_of_fold(features: Floats, labels: Integers, fold_of: Integers, *, seed: 
         features: float32 (N, D).
         labels: (N,) classes.
         fold_of: (N,) from `splits.fold_numbers`: the fold in which a photo is held out, or `IN_EVERY_FIT`.
-        seed: See `references`.
+        seed: Of the generator that `references` draws by.
 
     Returns:
         float32 (M,), in their order, of the M photos that some fold holds out.

@@ -66,11 +66,11 @@ class _Check:
     """One file: its digest and what decoding it showed, or why it is unreadable.
 
     Attributes:
-        kind: Of a picture that is not read for what it is, the name of that.
+        kind: The name of the kind, where it is a picture of a kind that is not read.
         size_px: Width and height, upright.
         colour: Mean red, green and blue.
-        border: The same of the outermost pixels, and their spread.
-        middle: The same of the middle of the picture.
+        border: Mean red, green and blue of the outermost pixels, and their spread.
+        middle: Mean red, green and blue of the middle of the picture, and their spread.
         thumbnail: 32 x 32 pixels, grey.
         ground: Which of them show nothing, 8 to a byte.
         decoders: Of an unreadable one, which decoders failed at it.

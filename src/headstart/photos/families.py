@@ -82,7 +82,7 @@ def find(paths: Sequence[str], labels: NDArray[np.int32], pictures: Pictures) ->
     Args:
         paths: N names of photos that all differ, with the folders they are in.
         labels: int32 (N,), their classes.
-        pictures: The same photos.
+        pictures: Small copies of the same N photos.
     """
     names = [os.path.splitext(os.path.basename(path))[0].casefold() for path in paths]
     folders = [os.path.dirname(path) for path in paths]

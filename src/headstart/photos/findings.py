@@ -218,9 +218,9 @@ def variants(
     Args:
         paths: N photos, in the order in which the versions were sought.
         labels: int32 (N,), their classes.
-        names: Of the classes.
+        names: The names of the C classes.
         found: What was found.
-        backbone: By whose features.
+        backbone: The name of the backbone by whose features they were found.
     """
     chosen = np.flatnonzero(found.is_variant() & np.isin(labels, found.labels))
     own = [paths[index] for index in chosen.tolist()]

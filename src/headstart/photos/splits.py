@@ -48,7 +48,7 @@ class Part:
 
     Attributes:
         paths: N paths, relative to the dataset's root.
-        files: The same N, absolute.
+        files: The N absolute paths of the same photos.
         digests: The SHA-256 of each file's bytes, in hexadecimal.
         groups: int32 (N,); photos of equal number are copies, near-duplicates, or of a group of the user's.
         labels: int32 (N,), indices into the class names.
@@ -220,7 +220,7 @@ def fold_numbers(
         labels: (N,) in 0..C-1.
         groups: (N,) Photos of equal number are copies of each other or of one burst.
         n_folds: 2 or more.
-        seed: Of the order in which groups are dealt.
+        seed: Of the generator that orders the groups to be dealt.
 
     Example:
         >>> fold_numbers(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 2, 3, 4]), n_folds=2).tolist()

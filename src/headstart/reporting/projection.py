@@ -42,7 +42,7 @@ def choose(
         n: Photos there are.
         must_have: Indices of those to take first, the most wanted first; others than these are drawn.
         limit: How many to take at most.
-        seed: Of the draw.
+        seed: Of the generator of the draw.
 
     Returns:
         Indices in ascending order, none twice.

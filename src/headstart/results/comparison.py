@@ -182,7 +182,7 @@ class Named:
 
     @property
     def words(self) -> str:
-        """The same as a sentence says it."""
+        """The backbone and the technique as a sentence says them, such as "tiny with features"."""
         return f"{self.backbone} with {self.technique}"
 
 
@@ -223,11 +223,11 @@ class Worth:
     ImageNet, fine-tune where it is large and unlike it. For the other two cases it has nothing plain to say.
 
     Attributes:
-        backbone: Its name.
+        backbone: The backbone that was tried with both techniques.
         gain: Accuracy on test of fine-tuning minus that of features, from -1 to 1.
-        interval: Of the gain.
+        interval: Where the true gain lies, with confidence.
         decision: "better" where fine-tuning is, at the interval's level; "worse" or "unclear".
-        n_images: Test photos.
+        n_images: How many test photos both were measured on.
         seconds: What fine-tuning took on top of features.
         photos_per_class: Training photos over classes; `verdict.LARGE` or more are large.
         headway: How far the probe gets on validation from always saying the commonest class, 0, to no
@@ -258,8 +258,8 @@ class Alternative(Named):
         n_images: Photos that both answered and neither was fitted on, on which the two are compared.
         difference: Accuracy of this one minus that of the best there, from -1 to 1.
         at_least: The true difference is above it with the confidence of `Recommendation.level`.
-        latency_ratio: Its time for a photo over that of the best.
-        size_ratio: The same of the megabytes on disk.
+        latency_ratio: What it takes for a photo, over what the best on validation takes.
+        size_ratio: What it takes on the disk, over what the best on validation takes.
     """
 
     n_images: int
@@ -274,9 +274,9 @@ class Recommendation(Named):
     """The candidate to use, decided before the test part was read; `decision.decide` makes it.
 
     Attributes:
-        best_on_validation: The name, "backbone/technique", of the best there, mostly this.
+        best_on_validation: The name, "backbone/technique", of the best on validation: mostly this one's.
         margin: By so much accuracy a cheaper one may be worse.
-        level: With this confidence it must be shown.
+        level: The confidence with which it must be shown to be no worse than by that.
         why: A sentence.
         alternatives: The others, the better on validation first.
     """
@@ -293,10 +293,10 @@ class Baseline:
     """What always saying one class would get: the commonest in train.
 
     Attributes:
-        class_name: That class.
-        validation_accuracy: Its part of the photos to choose by.
+        class_name: The class that is the commonest in train.
+        validation_accuracy: The part of the photos to choose by that is of this class.
         accuracy: Its part of the test photos; where some of these have copies in train, of the others.
-        interval: Of it.
+        interval: Where the true accuracy on test lies, with confidence.
         comparison: The recommended candidate, `a`, with this, `b`, on the same photos.
     """
 
@@ -313,11 +313,11 @@ class Shift:
 
     Attributes:
         n_held_out: Photos of train and validation that it answered without having been fitted on them.
-        held_out_accuracy: On them.
+        held_out_accuracy: The candidate's accuracy on these photos.
         n_test: Test photos; those with a copy in train or validation do not count.
-        test_accuracy: On them.
+        test_accuracy: The candidate's accuracy on these test photos.
         difference: Test minus held out, from -1 to 1.
-        interval: Of it, Newcombe's.
+        interval: Newcombe's interval of that difference.
         p_value: Fisher's exact test, two-sided.
         is_more_than_chance: Whether that is below `reservations.RARE`.
     """

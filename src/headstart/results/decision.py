@@ -34,11 +34,11 @@ def decide(
 
     Args:
         ranking: Best on validation first, each with its latency.
-        answers: By the name of each candidate.
-        labels: (N,), of the photos to learn from.
+        answers: What each candidate answered on photos that it was not fitted on, by its name.
+        labels: (N,), the labels of the photos to learn from.
         groups: (N,), photos of equal number are copies, or of one burst.
         margin: Part of the photos, such as 0.01, that a cheaper candidate may be wrong on more often.
-        seed: Of the bootstrap by groups.
+        seed: Of the generator that draws the bootstrap's samples, by groups.
     """
     best, *others = ranking
 

@@ -79,7 +79,7 @@ class Explained:
         confidence: Probability of that class.
         method: How the heat was found.
         picture: The photo as the network saw it, WebP of `EXPLAINED_PX` a side.
-        heat: The same with the heat map laid over.
+        heat: That picture with the heat map laid over, in the same form.
     """
 
     path: str
@@ -150,8 +150,8 @@ def wanted(
     Args:
         findings: Gravest first.
         suspects: Paths of photos whose labels look wrong, worst first.
-        chosen: Its answers on test.
-        others: Those of the other candidates.
+        chosen: What the recommended candidate answered on the test photos.
+        others: What each of the other candidates answered on them.
         spots: Paths of the photos on the map.
     """
     shown = [*_compared(findings), *suspects[:SUSPECTS]]
@@ -230,7 +230,7 @@ def explain(predictions: Predictions, row: int, picture: Pixels, heat: Pixels, m
 
     Args:
         predictions: The answers of the classifier that is explained.
-        row: Of the photo in them.
+        row: The place of the photo among these answers.
         picture: uint8 RGB (S, S, 3), as the classifier was fed it.
         heat: uint8 RGB (S, S, 3), the same with the heat map laid over.
         method: How the heat was found.
@@ -261,7 +261,7 @@ def place(
         parts: N times train, validation or test.
         labels: N class names.
         positions: (N, 2) in [0, 1]; kept to 4 decimals.
-        chosen: Its answers on the test photos.
+        chosen: What the recommended candidate answered on the test photos.
     """
     predicted = (chosen.class_names[label] for label in chosen.predicted.tolist())
     answers: Mapping[str, str] = dict(zip(chosen.paths, predicted, strict=True))

@@ -31,14 +31,14 @@ def baseline(
     """Return what always saying the commonest class of train gets, beside a candidate.
 
     Args:
-        name: Of the candidate.
+        name: The name of the candidate, "backbone/technique".
         right: bool (N,), which test photos it got right.
-        train: Integers of the photos trained on.
-        validation: Those of the photos chosen by.
-        test: (N,), those of the test photos.
-        groups: (N,), of the test photos; see `significance.intervals`.
+        train: The labels of the photos trained on.
+        validation: The labels of the photos chosen by.
+        test: (N,), the labels of the test photos.
+        groups: (N,), the groups of the test photos; see `significance.intervals`.
         class_names: C names.
-        seed: Of the bootstrap.
+        seed: Of the generator that draws the bootstrap's samples.
     """
     commonest = int(np.bincount(train, minlength=len(class_names)).argmax())
     guessed = test == commonest

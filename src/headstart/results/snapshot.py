@@ -32,12 +32,12 @@ class Row:
     """A listed photo, readable or not; a line of photos.csv.
 
     Attributes:
-        path: As in the dataset.
+        path: Relative to the dataset's root, as the dataset has it.
         label: Its class name.
         part: "train", "validation" or "test" where it was given, else "".
         group: Its group key, else "".
-        size_bytes: Before it was read; see `Stamp`.
-        mtime_ns: Likewise.
+        size_bytes: The size of its file before it was read; see `Stamp`.
+        mtime_ns: When its file was last changed, as it was before it was read; see `Stamp`.
         sha256: Of its bytes, in hexadecimal; "" where they could not be read.
     """
 

@@ -47,16 +47,16 @@ class Evidence:
         candidates: Best on validation first, each measured on test.
         recommended: Which of them to use; decided before.
         comparisons: Of each other candidate with the recommended, on test.
-        worth: Of each backbone that was tried with both techniques.
+        worth: Whether fine-tuning was worth it, for each backbone that was tried with both techniques.
         baseline: What always saying the commonest class gets.
         shift: How far test is from what was held out before; None where no test photo is without a copy.
         dataset: How many photos there are, and in which part.
         max_error: Part of the answers that calibration was told may be wrong.
-        findings: Of the audit, gravest first.
+        findings: What the audit found of the photos, gravest first.
         n_judged: Labels that a probe was asked about.
-        suspects: Those that look wrong, the worst first.
-        suspects_expected: How many would, were all labels right; None where that was not asked.
-        learning_curve: Of the features of a backbone; None where there is none.
+        suspects: The labels among them that look wrong, the worst first.
+        suspects_expected: How many would look wrong, were all labels right; None where that was not asked.
+        learning_curve: How accuracy on features grows with the photos; None where it was not measured.
         forecast: What the run was said to cost, and what it cost.
     """
 
@@ -82,7 +82,7 @@ class Evidence:
 
     @property
     def calibration(self) -> Calibration:
-        """Of the recommended candidate."""
+        """What the answers of the recommended candidate are worth."""
         return self.chosen.calibration
 
     @property

@@ -47,7 +47,7 @@ def doubts(names: Sequence[str], counts: Sequence[int]) -> Iterator[Doubt]:
 
     Args:
         names: C different labels.
-        counts: Of each the photos.
+        counts: How many photos bear each of them.
 
     Example:
         >>> [doubt.detail for doubt in doubts(["scab", "rust", "scab|rust"], [9, 9, 2])]

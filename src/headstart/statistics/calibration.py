@@ -75,8 +75,8 @@ class Selection:
 
     Attributes:
         n_images: Photos asked about.
-        n_accepted: Those at or above the threshold.
-        n_wrong: Those of the accepted that were mistaken.
+        n_accepted: How many of them have a confidence at or above the threshold.
+        n_wrong: How many of the accepted were taken for another class than their label.
         coverage: Part accepted.
         risk: Part of the accepted that is wrong; None when none is accepted.
         risk_interval: Wilson's, of the risk.
@@ -111,7 +111,7 @@ class Shortfall:
         max_error: Part of the answers that were to be wrong at most.
         n_needed: The fewest photos that bear the promise out, all of them right.
         n_surest: The surest photos, as many as `n_needed` and those as sure, or all that there are.
-        n_wrong: Those of them that were mistaken.
+        n_wrong: How many of the surest were taken for another class than their label.
         least_error: The least of `LADDER` that can be promised; None where none can.
         n_enough: Validation photos, about, that the promise would take, were they as sure and as often
             mistaken as these; None where `MOST` would not do.
@@ -375,7 +375,7 @@ def shortfall(confidence: Floats, correct: Bools, max_error: float, level: float
         confidence: (N,) of the likeliest class, after `apply`.
         correct: (N,) whether that class is the label.
         max_error: Largest part of the answers that may be wrong, above 0 and below 1.
-        level: As in `abstention`.
+        level: The confidence of the promise, as in `abstention`.
 
     Example:
         >>> confidence, correct = np.linspace(0.5, 1, 304, dtype=np.float32), np.arange(304) % 100 != 0

@@ -73,7 +73,7 @@ class Comparison:
         n_only_a: Photos that only `a` got right.
         n_only_b: Photos that only `b` got right.
         p_value: Exact McNemar test, two-sided.
-        p_adjusted: The same, corrected by Holm for all comparisons made.
+        p_adjusted: The p-value, corrected by Holm for all comparisons made.
         decision: "better", "worse" or "unclear", at the interval's level.
     """
 
@@ -130,7 +130,7 @@ def intervals(
         groups: (N,) Photos of equal number are copies of each other or of one burst; they are drawn
             together. None where each photo stands alone.
         level: Part of all samples in which an interval holds the true figure.
-        seed: Of the bootstrap. The same seed gives the same intervals.
+        seed: Of the generator that draws the bootstrap's samples. The same seed gives the same intervals.
     """
     correct = probabilities.argmax(axis=1) == labels
     of_class = [labels == one for one in range(probabilities.shape[1])]
@@ -229,7 +229,7 @@ def compare_all(
         pairs: `a` and `b` of each comparison, decided on beforehand.
         groups: (N,) as in `intervals`.
         level: Of the intervals and, by 1 - level, of the decisions.
-        seed: Of the bootstrap.
+        seed: Of the generator that draws the bootstrap's samples.
 
     Returns:
         The comparisons in the order of the pairs, or of `correct`.
@@ -300,11 +300,11 @@ def least_difference(
     lower of the two returned.
 
     Args:
-        a: bool (N,), which photos it got right, N of 1 or more.
-        b: The same of the other.
+        a: bool (N,), which photos the first candidate got right, N of 1 or more.
+        b: bool (N,), which of them the second one got right.
         groups: (N,) as in `intervals`.
         level: Above 0.5.
-        seed: Of the bootstrap.
+        seed: Of the generator that draws the bootstrap's samples.
 
     Returns:
         From -1 to 1.
@@ -362,9 +362,9 @@ def newcombe(a: tuple[int, int], b: tuple[int, int], level: float = LEVEL) -> In
     Newcombe's hybrid of two score intervals (Statistics in Medicine 17, 1998, p. 873, method 10).
 
     Args:
-        a: Successes, and how many were tried, 1 or more.
-        b: The same of the other.
-        level: Of the interval.
+        a: Successes of the first share, and how many were tried, 1 or more.
+        b: Successes of the second share, and how many were tried.
+        level: Confidence of the interval, such as 0.95.
 
     Example:
         >>> one = newcombe((56, 70), (48, 80))  # Newcombe (1998), example (a): 0.0524 to 0.3339

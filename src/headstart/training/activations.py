@@ -90,7 +90,7 @@ def prepare(
 
     Args:
         trunk: Maps pixels to activations.
-        view: See `Live`.
+        view: Gives one view of one photo, as `Live` asks for it.
         n_photos: N.
         n_views: V.
         path: The file that they are kept in.
@@ -132,7 +132,7 @@ def random_view(
         size_px: Side of the pictures.
         fit: How a photo becomes square.
         operations: Names of `augmentation.OPERATIONS`.
-        seed: Of the views.
+        seed: Of the generator of the views.
     """
 
     def view(index: int, epoch: int) -> Pixels:

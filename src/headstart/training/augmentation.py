@@ -117,10 +117,10 @@ def check(
     Args:
         engine: The backbone, pixels to features.
         pictures: uint8 (N, S, S, 3), training photos.
-        features: float32 (N, D), theirs.
-        labels: int32 (N,), theirs.
+        features: float32 (N, D), the features of these photos.
+        labels: int32 (N,), their labels.
         l2: The strength of penalty that the probe on all training photos came out with.
-        seed: Of the views.
+        seed: Of the generator of the views.
     """
     halves = _halves(labels)
     plain_loss = _held_out_loss(features, features, labels, halves, l2)

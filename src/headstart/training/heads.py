@@ -35,9 +35,9 @@ class Once:
     """What was fitted on the same features, labels and folds before, or else is fitted now and kept.
 
     Attributes:
-        extractor: Of the features; it knows the store.
-        lesson: Labels and folds.
-        seed: Of all that is random.
+        extractor: What computes the features, by the backbone's compiled graph, and knows the store.
+        lesson: The photos to learn from, with their labels and folds.
+        seed: Of the generator of all that is random in fitting.
         watch: Told how long it took.
     """
 
@@ -89,10 +89,10 @@ class Heads:
     What was fitted before on the same features, labels and folds is taken from the store.
 
     Args:
-        name: Of the backbone.
-        extractor: The same, compiled.
+        name: The name of the backbone.
+        extractor: What computes the features, by the backbone's compiled graph.
         lesson: N photos to learn from and to choose by.
-        seed: Of the folds and of the draws of the learning curve.
+        seed: Of the generator of the folds and of the learning curve's draws.
         watch: Told what takes how long.
         progress: Told of each photo.
     """

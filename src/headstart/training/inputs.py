@@ -34,8 +34,8 @@ class Feeder:
 
     Attributes:
         trunk: Maps pixels to activations; None where the tail starts from the pixels.
-        name: Of the backbone.
-        recipe: Its views, operations and seed.
+        name: The name of the backbone, for progress.
+        recipe: How many views there are of a photo, by which operations and which seed.
         folder: Where activations are kept, if there is room.
         progress: Told of each photo.
     """

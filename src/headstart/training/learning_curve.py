@@ -119,8 +119,8 @@ def measure(
     choose for a tenth of them changes accuracy by less than half a point.
 
     Args:
-        features: Of N photos, float32 (N, D); none of them of the test part: more photos are a choice that is
-            made by this.
+        features: float32 (N, D), those of N photos, none of them of the test part: more photos are a choice
+            that is made by this.
         labels: (N,) in 0..C-1.
         groups: (N,) Photos of equal number are copies of each other or of one burst.
         sample_weights: float32 (N,): how much each photo counts in training.
@@ -129,7 +129,7 @@ def measure(
         l2: Strength of the penalty.
         fractions: Ascending, the last 1.
         repeats: Draws of a part of half the photos or less.
-        seed: Of the draws and of the resamples.
+        seed: Of the generator that draws the parts and the resamples.
     """
     random = np.random.default_rng(seed)
     parts = [_parts(fold.train, labels, groups, fractions, repeats, random) for fold in folds]
@@ -211,7 +211,7 @@ def fit(sizes: Doubles, correct: Sequence[Bools], units: Integers, *, seed: int 
         sizes: float64 (P,): training photos, ascending.
         correct: P arrays (R, M): whether each of the R heads of that size got each evaluation photo right.
         units: (M,) Evaluation photos of equal number are drawn together.
-        seed: Of the resamples.
+        seed: Of the generator that draws the resamples.
     """
     random = np.random.default_rng(seed)
     shares = np.stack([one.mean(axis=0) for one in correct])

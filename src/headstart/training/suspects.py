@@ -61,7 +61,7 @@ def judge(
         labels: (N,) in 0..C-1.
         class_names: C names.
         paths: N names of photos.
-        seed: Of the draws.
+        seed: Of the generator of the draws.
 
     Example:
         >>> labels, paths = np.repeat([0, 1], 50), [f"{number}.jpg" for number in range(100)]
@@ -94,7 +94,7 @@ def expect(by: str, labels: Integers, probabilities: Floats, seed: int = 0) -> E
         by: Whose answers they are.
         labels: (M,) in 0..C-1, some of them wrong, perhaps.
         probabilities: float32 (M, C), out of fold.
-        seed: Of the draws.
+        seed: Of the generator of the draws.
     """
     honest = calibration.apply(probabilities, honest_temperature(labels, probabilities))
     cumulative, random = honest.cumsum(axis=1, dtype=np.float64), np.random.default_rng(seed)

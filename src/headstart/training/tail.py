@@ -24,7 +24,7 @@ class Divided:
     """A backbone in two parts that share its layers.
 
     Attributes:
-        name: Of the backbone.
+        name: The name of the backbone.
         whole: Pixels to features; it computes what the backbone computes.
         trunk: Pixels to the boundary, nothing in it trained; None when the boundary is the pixels.
         tail: The boundary to features.

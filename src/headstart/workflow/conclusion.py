@@ -41,12 +41,12 @@ class Case:
 
     Attributes:
         settings: What was asked for.
-        photos: With all findings.
+        photos: All parts, with all that was found of the photos.
         tested: All candidates, measured.
-        recommended: Which of them to use; decided before.
+        recommended: Which of the candidates to use, decided before they were measured.
         decided_at: When that was, ISO 8601, UTC.
         held_out: What that one answered before the decision, to photos that it was not fitted on.
-        curve: Of the features of its backbone.
+        curve: How accuracy on the features of that one's backbone grows with the photos.
         judgement: Labels that look wrong.
         forecast: What the run was said to cost, and what it cost.
     """

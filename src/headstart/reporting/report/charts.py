@@ -33,7 +33,7 @@ def costs(results: Results, cost: str, title: str) -> Spec | None:
     Args:
         results: Candidates, best on validation first; their marks bear their numbers, from 1.
         cost: A field of `Candidate`, "latency_ms" or "size_mb".
-        title: Of its axis.
+        title: The title of the axis of costs.
     """
     import altair as alt
 

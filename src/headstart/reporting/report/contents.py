@@ -19,7 +19,7 @@ class Contents:
     """All that the report is drawn from.
 
     Attributes:
-        name: Of the run folder.
+        name: The name of the run folder.
         results: The whole of results.json.
         predictions: By "backbone/technique", in the order of the file; empty without predictions.csv.
         suspects: Worst first; empty without suspects.csv.
