@@ -5,6 +5,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 DATA ?= ../shared/data
+# Two workers; each takes whole files, for the tests of one share what they make.
+WORKERS = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
@@ -22,10 +24,10 @@ test: $(READY) ## lint, types and the tests, without the slow ones
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 test-all: $(READY) ## the slow tests too
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest $(WORKERS) -m "slow or not slow"
 
 bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on two cores
 	$(BIN)/python benchmarks/commands.py $(DATA)

@@ -1,6 +1,14 @@
 """What several tests share: the real photos beside the checkout, and small folders of made ones."""
 
 import os
+
+# Two workers, or a test and the process that it starts, would wait for each other's threads in busy loops.
+# Libraries look at these as they are imported, so they stand before all others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
 import struct
 import subprocess
 import sys
@@ -8,9 +16,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from headstart.base.errors import HeadstartError
@@ -39,16 +49,45 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session")
+def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder of this run of the tests, the same in each of its workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache whose store is empty; weights, samples and graphs are those of the user."""
+def users_cache(
+    pytestconfig: pytest.Config, shared_tmp: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The cache of whoever runs the tests, in whose place they have one of their own.
+
+    Its store is each worker's own, and empty; graphs are shared by the workers of a run, weights and samples
+    kept for the next one, where pytest keeps things, for they are large. Whoever opens a file of the user's
+    fails.
+    """
     user, own = cache_dir(), tmp_path_factory.mktemp("cache")
-    for name in ("weights", "samples", "graphs"):
-        (user / name).mkdir(parents=True, exist_ok=True)
-        (own / name).symlink_to(user / name, target_is_directory=True)
+    kept = pytestconfig.cache.mkdir("headstart") if pytestconfig.cache else shared_tmp / "pulled"
+    for name, folder in (("weights", kept), ("samples", kept), ("graphs", shared_tmp)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(folder / name, target_is_directory=True)
+    sys.addaudithook(refuse_below(user))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(own))
-        yield
+        yield user
+
+
+def refuse_below(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
+    """An audit hook that lets nobody open or list what is below a folder."""
+    prefix = str(folder)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in {"open", "sqlite3.connect", "os.scandir", "os.listdir", "os.mkdir"}:
+            path = arguments[0]
+            if isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(prefix):
+                raise AssertionError(f"A test must leave the user's cache alone: {os.fsdecode(path)}")
+
+    return hook
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -177,15 +216,21 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(shared_tmp: Path) -> Finished:
     """`headstart compare` with both techniques, as a process of its own; not to be changed by a test."""
-    root = tmp_path_factory.mktemp("finished")
-    write_mixed_photos(root / "photos")
+    root = shared_tmp / "finished"
     options = (str(root / "photos"), "--backbones", "tiny", "--epochs", "2", "--seed", "3", "--folds", "0")
-    command = [sys.executable, "-m", "headstart", "compare", *options, "--json"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return Finished(root / "photos", root / "runs" / "photos", options, done.stdout, done.stderr)
+    printed = root / "stdout", root / "stderr"
+    with FileLock(shared_tmp / "finished.lock"):  # the first worker runs it, another waits
+        if not printed[1].exists():
+            write_mixed_photos(root / "photos")
+            command = [sys.executable, "-m", "headstart", "compare", *options, "--json"]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            printed[0].write_text(done.stdout, encoding="utf-8")
+            printed[1].write_text(done.stderr, encoding="utf-8")
+    stdout, stderr = (path.read_text(encoding="utf-8") for path in printed)
+    return Finished(root / "photos", root / "runs" / "photos", options, stdout, stderr)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -212,6 +213,18 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HEADSTART_CACHE", "")
     assert cache_dir().name == "headstart"
     assert cache_dir().is_absolute()
+
+
+def test_the_tests_have_a_cache_of_their_own(users_cache: Path) -> None:
+    """Here, and in the processes that they start; no file of the user's can be opened, nor is one linked."""
+    program = "from headstart.storage.wheels import cache_dir; print(cache_dir())"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert printed.stdout == f"{cache_dir()}\n"
+    for path in (cache_dir(), *cache_dir().iterdir()):
+        assert not path.resolve().is_relative_to(users_cache.resolve())
+    for use in (Path.read_bytes, Path.touch, sqlite3.connect, os.listdir):
+        with pytest.raises(AssertionError, match="A test must leave the user's cache alone"):
+            use(users_cache / "store.sqlite")
 
 
 def test_a_digest_is_sha256(tmp_path: Path) -> None:
