@@ -35,6 +35,32 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def compiled() -> Engine:
+    """The backbone `tiny`, converted; not to be changed."""
+    return engine.prepare(backbones.build("tiny"), made_photos(32), "openvino", Progress())
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Engine]]:
+    """A cache that keeps `tiny` at two sizes, and by size what was opened as they were made."""
+    folder, row = tmp_path_factory.mktemp("opened"), backbones.find("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(folder))
+        assert list(engine.kept(row)) == []
+        return folder, {size: engine.open_backbone(row, made_photos(size)) for size in (32, 48)}
+
+
+@pytest.fixture
+def sizes_kept(
+    opened: tuple[Path, dict[int, Engine]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[int, Engine]:
+    """A copy of that cache is the one in use; what was opened."""
+    shutil.copytree(opened[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    return opened[1]
+
+
 @pytest.mark.parametrize(("kind", "expected_type"), [("openvino", OpenVINOEngine), ("keras", KerasEngine)])
 def test_an_engine_gives_keras_features(kind: str, expected_type: type, pictures: np.ndarray) -> None:
     model = backbones.build("tiny")
@@ -48,7 +74,7 @@ def test_an_engine_gives_keras_features(kind: str, expected_type: type, pictures
     assert np.abs(found.answer(pictures[3]) - expected[3]).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_latencies_are_measured_in_turns() -> None:
+def test_latencies_are_measured_in_turns(compiled: Engine) -> None:
     asked: list[int] = []
 
     class Counted(engine.OpenVINOEngine):
@@ -56,18 +82,19 @@ def test_latencies_are_measured_in_turns() -> None:
             asked.append(self.image_size_px)
             return super().answer(picture)
 
-    made = engine.prepare(backbones.build("tiny"), made_photos(32), "openvino", Progress())
-    assert isinstance(made, engine.OpenVINOEngine)
-    larger = made.graph.clone()
+    assert isinstance(compiled, engine.OpenVINOEngine)
+    larger = compiled.graph.clone()
     larger.reshape([-1, 64, 64, 3])
-    latencies_ms = engine.latencies_ms([Counted(made.graph), Counted(larger)], runs=3)
+    latencies_ms = engine.latencies_ms([Counted(compiled.graph), Counted(larger)], runs=3)
     assert asked == [32, 64] * 4  # once to compile
     assert all(one > 0 for one in latencies_ms)
 
 
 @pytest.mark.parametrize("kind", ["openvino", "keras"])
-def test_a_stream_keeps_the_order_and_asks_for_pictures_as_it_goes(kind: str, pictures: np.ndarray) -> None:
-    found = engine.prepare(backbones.build("tiny"), made_photos(32), kind, Progress())
+def test_a_stream_keeps_the_order_and_asks_for_pictures_as_it_goes(
+    kind: str, compiled: Engine, pictures: np.ndarray
+) -> None:
+    found = compiled if kind == "openvino" else KerasEngine(backbones.build("tiny"))
     asked: list[int] = []
 
     def feed() -> Any:
@@ -85,9 +112,9 @@ def test_a_stream_keeps_the_order_and_asks_for_pictures_as_it_goes(kind: str, pi
 
 @pytest.mark.parametrize("kind", ["openvino", "keras"])
 def test_one_inference_gives_probabilities_and_novelty(
-    kind: str, pictures: np.ndarray, tmp_path: Path
+    kind: str, compiled: Engine, pictures: np.ndarray, tmp_path: Path
 ) -> None:
-    frozen = engine.prepare(backbones.build("tiny"), made_photos(32), kind, Progress())
+    frozen = compiled if kind == "openvino" else KerasEngine(backbones.build("tiny"))
     random = np.random.default_rng(0)
     weights, bias = random.normal(0, 1, (8, 3)).astype(np.float32), random.normal(0, 1, 3).astype(np.float32)
     references = novelty.references(frozen(pictures[:30]), np.arange(30) % 3)
@@ -174,11 +201,10 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def kept_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a graph that was kept, in a cache of its own."""
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+def kept_tiny(sizes_kept: dict[int, Engine]) -> Path:
+    """The folder of a graph that was kept, alone in a cache of its own."""
     row = backbones.find("tiny")
-    engine.open_backbone(row, made_photos(32))
+    shutil.rmtree(engine.kept_path(row, 48, None))
     return engine.kept_path(row, 32, None)
 
 
@@ -277,20 +303,18 @@ def test_a_graph_larger_than_a_file_may_be_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_size_is_another_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    row = backbones.find("tiny")
-    sizes = [engine.open_backbone(row, made_photos(size)).image_size_px for size in (32, 48)]
-    assert sizes == [32, 48]
+def test_another_size_is_another_graph(sizes_kept: dict[int, Engine]) -> None:
+    sizes = [
+        engine.open_backbone(backbones.find("tiny"), made_photos(size)).image_size_px for size in (32, 48)
+    ]
+    assert sizes == [one.image_size_px for one in sizes_kept.values()] == [32, 48]
 
 
 def test_kept_graphs_are_found_without_being_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+    sizes_kept: dict[int, Engine], monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
 ) -> None:
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     row = backbones.find("tiny")
-    assert list(engine.kept(row)) == []
-    made = {size: engine.open_backbone(row, made_photos(size)) for size in (32, 48)}
+    monkeypatch.setattr(backbones, "build", None)
     path = engine.kept_path(row, 32, None)
     for name in (f"tiny-64-{path.name.split('-')[2]}", "tiny-of-others"):
         shutil.copytree(path, path.with_name(name))
@@ -298,7 +322,7 @@ def test_kept_graphs_are_found_without_being_made(
     assert {size: key for size, (key, _) in found.items()} == {
         size: engine.backbone_key(row, size, "openvino", None) for size in (32, 48)
     }
-    assert np.array_equal(found[32][1](pictures), made[32](pictures))
+    assert np.array_equal(found[32][1](pictures), sizes_kept[32](pictures))
 
 
 def test_other_weights_another_size_or_kind_are_another_key() -> None:

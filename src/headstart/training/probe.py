@@ -1,12 +1,13 @@
 """Technique 1, feature extraction: a linear head on features that never change."""
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from headstart.base.arrays import Doubles, Floats, Labels
 from headstart.photos.splits import Fold
 from headstart.pictures.pixels import core_count
 from headstart.statistics.metrics import log_loss, softmax
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 STRENGTHS = tuple(10.0**power for power in range(2, -6, -1))
 """Strongest first, so that each fit starts near its end: the decades from 1e2 to 1e-5."""
@@ -444,13 +448,19 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     They take blocks of rows, which are summed in order: the same sums on any number of cores. The threads of
     OpenBLAS wait for each other in a busy loop, which made a fit 8 times slower beside another program.
     """
-    from threadpoolctl import threadpool_limits
-
     with (
-        threadpool_limits(limits=1, user_api="blas"),
+        _blas().limit(limits=1, user_api="blas"),
         ThreadPoolExecutor(core_count(), "headstart-probe") as pool,
     ):
         yield pool
+
+
+@functools.cache
+def _blas() -> "ThreadpoolController":
+    """Return NumPy's and SciPy's BLAS, looked for once: among all that TensorFlow loads it takes some ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _by_blocks(pool: ThreadPoolExecutor, function: Callable[[slice], Part], n: int) -> Iterator[Part]:
