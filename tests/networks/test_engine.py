@@ -163,6 +163,15 @@ def test_a_graph_that_answers_otherwise_is_refused_and_keras_used(
     assert np.abs(used(pictures) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_nobody_is_told_of_a_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    telemetry = pytest.importorskip("openvino_telemetry.main")
+    told: list[str] = []
+    monkeypatch.setattr(telemetry.Telemetry, "init", lambda *_, **__: told.append("begun"))
+    monkeypatch.setattr(telemetry.TelemetrySender, "send", lambda *_: told.append("sent"))
+    engine.convert(backbones.build("tiny"))
+    assert told == []
+
+
 def test_a_graph_is_converted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
 ) -> None:

@@ -432,6 +432,7 @@ def convert(model: "Model") -> "openvino.Model":
     from openvino.frontend import OpConversionFailure
     from openvino.preprocess import PrePostProcessor
 
+    _report_nothing()
     with disk_full_named(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frozen.pb"
         path.write_bytes(_frozen(model))
@@ -441,6 +442,18 @@ def convert(model: "Model") -> "openvino.Model":
             raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it.", WITH_KERAS) from error
     steps.input().tensor().set_element_type(openvino.Type.u8)
     return steps.build()
+
+
+def _report_nothing() -> None:
+    """Keep OpenVINO's converter from telling its makers of each conversion, with a number for this user.
+
+    Without its package for that it uses a stub, which is put in its place. The processes that it forks to
+    send its reports took more time than the conversion of a small network.
+    """
+    from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils, utils
+
+    for module in (convert_impl, telemetry_utils, utils):
+        module.tm = telemetry_stub
 
 
 def _frozen(model: "Model") -> bytes:
