@@ -25,6 +25,7 @@ from PIL import Image
 
 from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
+from headstart.networks.engine import import_openvino
 from headstart.photos import audit as audits
 from headstart.photos.audit import Audit, audit
 from headstart.pictures import formats
@@ -37,6 +38,8 @@ from headstart.statistics.metrics import Evaluation
 from headstart.statistics.significance import Comparison, Interval, Intervals
 from headstart.storage.store import Store
 from headstart.storage.wheels import cache_dir
+
+import_openvino()  # before a test imports it by itself, for it would report that to its makers
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,13 +164,18 @@ def test_a_graph_that_answers_otherwise_is_refused_and_keras_used(
     assert np.abs(used(pictures) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_nobody_is_told_of_a_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_told_that_openvino_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It binds what it reports with as it is imported: without that nothing is sent."""
+    told = "print([name for name in sys.modules if 'openvino_telemetry' in name])"
+    program = f"import sys; from headstart.networks import engine; engine.import_openvino(); {told}"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert printed.stdout == "[]\n"
     telemetry = pytest.importorskip("openvino_telemetry.main")
-    told: list[str] = []
-    monkeypatch.setattr(telemetry.Telemetry, "init", lambda *_, **__: told.append("begun"))
-    monkeypatch.setattr(telemetry.TelemetrySender, "send", lambda *_: told.append("sent"))
+    sent: list[str] = []
+    monkeypatch.setattr(telemetry.Telemetry, "init", lambda *_, **__: sent.append("begun"))
+    monkeypatch.setattr(telemetry.TelemetrySender, "send", lambda *_: sent.append("sent"))
     engine.convert(backbones.build("tiny"))
-    assert told == []
+    assert sent == []
 
 
 def test_a_graph_is_converted_once(

@@ -9,7 +9,9 @@ import contextlib
 import errno
 import functools
 import hashlib
+import importlib
 import os
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -163,7 +165,7 @@ class OpenVINOEngine(Engine):
 
     @functools.cache  # noqa: B019  (an engine lives as long as its graph)
     def _compiled(self, hint: str) -> "openvino.CompiledModel":
-        import openvino
+        openvino = import_openvino()
 
         single = self.graph.clone()
         single.reshape([1, self.image_size_px, self.image_size_px, 3])
@@ -176,7 +178,7 @@ class OpenVINOEngine(Engine):
         self, head_weights: Floats, bias: Floats, references: Floats | None = None
     ) -> "OpenVINOEngine":
         """Return pixels to probabilities, with nothing of Keras needed; see `Engine`."""
-        import openvino
+        openvino = import_openvino()
         from openvino import opset13 as ops
 
         whole = self.graph.clone()
@@ -193,7 +195,7 @@ class OpenVINOEngine(Engine):
 
     def write(self, folder: Path) -> None:
         """Write graph.xml and graph.bin, in float32; see `Engine`."""
-        import openvino
+        openvino = import_openvino()
 
         try:
             openvino.save_model(self.graph, folder / filenames.GRAPH, compress_to_fp16=False)
@@ -209,6 +211,22 @@ class OpenVINOEngine(Engine):
     def output_shape(self) -> tuple[int, ...]:
         """See `Engine`."""
         return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
+
+
+def import_openvino() -> Any:
+    """Return OpenVINO, imported so that it reports to nobody.
+
+    As it is imported, and at each conversion, it would send its makers an event with a number for this user,
+    out of a process that it forks. Where its package for that is missing it does without, so that is hidden
+    from it.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
 
 
 def _outputs(request: Any) -> tuple[Floats, ...]:
@@ -282,7 +300,7 @@ def processor() -> str:
 
     Where one of them is another, figures differ by rounding.
     """
-    import openvino
+    openvino = import_openvino()
     from threadpoolctl import threadpool_info
 
     name, n_cores = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"), core_count()
@@ -302,7 +320,7 @@ def _has_gpu() -> bool:
 
 def backbone_key(row: Backbone, image_size_px: int, kind: str, weights_dir: Path | None) -> str:
     """Return 16 hexadecimal digits that stand for all that decides what a backbone makes of pixels."""
-    import openvino
+    openvino = import_openvino()
 
     decided_by = (
         GRAPH_VERSION,
@@ -428,11 +446,10 @@ def convert(model: "Model") -> "openvino.Model":
     Raises:
         EngineMismatch: OpenVINO does not know an operation in it.
     """
-    import openvino
+    openvino = import_openvino()
     from openvino.frontend import OpConversionFailure
     from openvino.preprocess import PrePostProcessor
 
-    _report_nothing()
     with disk_full_named(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frozen.pb"
         path.write_bytes(_frozen(model))
@@ -442,18 +459,6 @@ def convert(model: "Model") -> "openvino.Model":
             raise EngineMismatch(f"{model.name}: OpenVINO cannot convert it.", WITH_KERAS) from error
     steps.input().tensor().set_element_type(openvino.Type.u8)
     return steps.build()
-
-
-def _report_nothing() -> None:
-    """Keep OpenVINO's converter from telling its makers of each conversion, with a number for this user.
-
-    Without its package for that it uses a stub, which is put in its place. The processes that it forks to
-    send its reports took more time than the conversion of a small network.
-    """
-    from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils, utils
-
-    for module in (convert_impl, telemetry_utils, utils):
-        module.tm = telemetry_stub
 
 
 def _frozen(model: "Model") -> bytes:
@@ -517,7 +522,7 @@ def load(folder: Path) -> Engine:
     Raises:
         RuntimeError: It is damaged.
     """
-    import openvino
+    openvino = import_openvino()
 
     checksums.check(folder)
     kept = folder / filenames.KERAS_MODEL

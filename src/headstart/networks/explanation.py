@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.networks.engine import Engine, OpenVINOEngine
+from headstart.networks.engine import Engine, OpenVINOEngine, import_openvino
 from headstart.pictures.pixels import Pixels
 from headstart.results.gallery import Method
 
@@ -121,7 +121,7 @@ def _places(engine: Engine) -> OpenVINOEngine | None:
     """
     if not isinstance(engine, OpenVINOEngine):
         return None
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13 as ops
 
     whole = engine.graph.clone()
