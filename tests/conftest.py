@@ -44,6 +44,16 @@ import_openvino()  # before a test imports it by itself, for it would report tha
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+LONGEST = ("experiment", "trial", "replay", "readme", "cli", "finetune", "engine", "report")
+"""Files that take longest, which are begun first: at the end no worker waits for one that has a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; all others stay in their order, and tests in theirs."""
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photos that stands beside a development checkout."""
