@@ -24,17 +24,16 @@ from headstart.networks.engine import Engine
 from headstart.photos import splits
 from headstart.results.run import Run
 from headstart.sources import listing
+from headstart.workflow.agreement import Check, read
 from headstart.workflow.replay import (
     BUDGET_NOTE,
     GPU_NOTE,
     LATENCY_NOTE,
     NOTE,
-    Check,
     Replay,
     VersionDifference,
     changes,
     judge,
-    read,
     render,
     replay,
 )
