@@ -24,8 +24,8 @@ from conftest import Finished
 from headstart.base.errors import MissingPackage, SettingsError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
-from headstart.reporting import card, tracking
-from headstart.reporting.tracking import opened
+from headstart.reporting import card
+from headstart.reporting.tracking import opened, tracker
 from headstart.results.comparison import Epoch, Results
 from headstart.results.run import Run
 
@@ -84,7 +84,7 @@ def test_without_a_tool_nothing_happens(settings: Settings, results: Results) ->
 def test_what_a_candidate_came_to(results: Results) -> None:
     best = results.chosen
     assert best.test is not None
-    assert tracking.outcome(best) == {
+    assert tracker.outcome(best) == {
         "validation/accuracy": best.validation.accuracy,
         "validation/balanced_accuracy": best.validation.balanced_accuracy,
         "validation/macro_f1": best.validation.macro_f1,
@@ -211,7 +211,7 @@ def test_tensorboard_shows_each_pass_once_and_in_order(board: Board, results: Re
 def test_tensorboard_shows_what_the_candidates_came_to(board: Board, results: Results) -> None:
     assert set(board.scalars) == {one.name for one in results.candidates}
     for one in results.candidates:
-        expected = {tag: [(0, single(value))] for tag, value in tracking.outcome(one).items()}
+        expected = {tag: [(0, single(value))] for tag, value in tracker.outcome(one).items()}
         assert {tag: board.scalars[one.name][tag] for tag in expected} == expected
 
 
@@ -324,9 +324,9 @@ def test_mlflow_has_each_pass_once_and_in_order(logged: Logged, results: Results
 def test_mlflow_has_parameters_and_outcome_of_each_candidate(logged: Logged, results: Results) -> None:
     for one in results.candidates:
         run = logged.runs()[one.name]
-        expected = tracking.outcome(one)
+        expected = tracker.outcome(one)
         assert {name: run.data.metrics[name] for name in expected} == expected
-        params = tracking.params_of(one, results.seed)
+        params = tracker.params_of(one, results.seed)
         assert run.data.params == {name: str(value) for name, value in params.items()}
         assert run.data.params["technique"] == one.technique
 
@@ -337,7 +337,7 @@ def test_mlflow_has_settings_verdict_and_files_of_the_run(
     run = logged.runs()["photos"]
     assert run.data.params["data"] == settings.data
     assert (run.data.params["seed"], run.data.params["backbones"]) == ("3", "tiny")
-    assert run.data.metrics == tracking.outcome(results.chosen)
+    assert run.data.metrics == tracker.outcome(results.chosen)
     assert run.data.tags["recommended"] == results.chosen.name
     assert run.data.tags["data_sha256"] == results.data_sha256
     assert run.data.tags["mlflow.note.content"].splitlines()[0] == f"- {card.escape(results.verdict[0])}"
