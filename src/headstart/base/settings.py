@@ -155,7 +155,7 @@ class Settings:
             if not getattr(self, name):
                 raise SettingsError(f"{name} is empty.", "Name at least one.")
         for known in dataclasses.fields(self):
-            _check(known, getattr(self, known.name))
+            _refuse_value(known, getattr(self, known.name))
         if self.unfreeze not in UNFREEZE_WORDS and not self.unfreeze.isdecimal():
             raise SettingsError(
                 f"unfreeze is {self.unfreeze!r}.",
@@ -201,7 +201,7 @@ class Settings:
         return hours * 3600 + minutes * 60 + seconds
 
 
-def _check(known: "dataclasses.Field[Any]", value: Any) -> None:
+def _refuse_value(known: "dataclasses.Field[Any]", value: Any) -> None:
     limits = known.metadata
     values = value if isinstance(value, tuple) else (value,)
     if "choices" in limits and not set(values) <= set(limits["choices"]):

@@ -44,7 +44,9 @@ def locate(row: Backbone, *, weights_dir: Path | None, progress: Progress) -> Pa
     """
     source = _source(row)
     if weights_dir and (given := weights_dir / source.name).is_file():
-        _check(given, row, str(given), f"Put the file from {source.url} in its place, or remove it.")
+        _refuse_other_weights(
+            given, row, str(given), f"Put the file from {source.url} in its place, or remove it."
+        )
         return given
     for kept in [folder / source.name for folder in _cache_dirs()]:
         if kept.is_file() and _is_right(kept, source):
@@ -94,7 +96,7 @@ def _is_right(path: Path, source: KerasFile) -> bool:
     return not source.checksum or _checksum(path, source)[1] == source.checksum
 
 
-def _check(path: Path, row: Backbone, subject: str, fix: str) -> None:
+def _refuse_other_weights(path: Path, row: Backbone, subject: str, fix: str) -> None:
     source = _source(row)
     if not _is_right(path, source):
         kind, found = _checksum(path, source)
@@ -111,7 +113,7 @@ def _download(row: Backbone, target: Path, folder: Path, progress: Progress) -> 
     try:
         with disk_full_named(target.parent), _temporary(target) as part:
             _fetch(source, part, progress)
-            _check(part, row, f"What {source.url} gives", by_hand)
+            _refuse_other_weights(part, row, f"What {source.url} gives", by_hand)
             part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise WeightsError(

@@ -205,13 +205,13 @@ def _read_all(dataset: Dataset, store: Store, progress: Progress) -> list[_Check
     checks = []
     with progress.stage("Checking photos", len(dataset)) as advance:
         files = [os.fspath(dataset.file(index)) for index in range(len(dataset))]
-        for found in pixels.map_in_order(lambda chunk: _check(chunk, store), pixels.batches(files, CHUNK)):
+        for found in pixels.map_in_order(lambda chunk: _checked(chunk, store), pixels.batches(files, CHUNK)):
             checks += found
             advance(len(found))
     return checks
 
 
-def _check(files: Sequence[str], store: Store) -> list[_Check]:
+def _checked(files: Sequence[str], store: Store) -> list[_Check]:
     """Return what each file is; those whose bytes were decoded before are only read."""
     contents = [_read(file) for file in files]
     digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]

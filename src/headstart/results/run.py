@@ -231,7 +231,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _refuse_other_settings(folder: Path, settings: Settings) -> None:
     before, now = config(_settings_of(folder)), config(settings)
     differences = [
-        f"{name} was {_said(before[name])}, now {_said(now[name])}"
+        f"{name} was {_as_typed(before[name])}, now {_as_typed(now[name])}"
         for name in now
         if before[name] != now[name] and name not in WITHOUT_EFFECT
     ]
@@ -246,7 +246,7 @@ def _settings_of(folder: Path) -> Settings:
         raise RunError(error.problem, f"The run folder was changed. {ANOTHER}") from error
 
 
-def _said(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     """Return a value as it is written on the command line."""
     words = value if isinstance(value, list) else [value]
     return ",".join(str(word) for word in words if word is not None) or "not given"

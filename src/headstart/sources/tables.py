@@ -204,7 +204,7 @@ def _bad_repeats(rows: Sequence[Row], found: dict[str, Match]) -> Iterator[Bad]:
             if (row.label, row.part, row.key) != (first.label, first.part, first.key):
                 others[path].append(row)
     repeated = [
-        f"{path} in {_some([f'line {row.line} as {_said(row)}' for row in (firsts[path], *more)])}"
+        f"{path} in {_some([f'line {row.line} as {_label_and_place(row)}' for row in (firsts[path], *more)])}"
         for path, more in others.items()
     ]
     if repeated:
@@ -214,7 +214,7 @@ def _bad_repeats(rows: Sequence[Row], found: dict[str, Match]) -> Iterator[Bad]:
         )
 
 
-def _said(row: Row) -> str:
+def _label_and_place(row: Row) -> str:
     return " in ".join(f"'{value}'" for value in (row.label, row.part, row.key) if value)
 
 

