@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
 
-.PHONY: help demo test test-all bench lock clean
+.PHONY: help demo test lint suite test-all bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 @/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -20,10 +20,15 @@ demo: $(READY) ## compare two backbones, both techniques, on 2,000 pictures of f
 	$(BIN)/headstart compare sample:textile
 
 test: $(READY) ## lint, types and the tests, without the slow ones
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+suite: $(READY)
 	$(BIN)/pytest $(WORKERS)
 
 test-all: $(READY) ## the slow tests too

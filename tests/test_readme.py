@@ -8,13 +8,15 @@ is a dry run, so that the tests do not run themselves. All ```python blocks are 
 import doctest
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
+
+from headstart.cli import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,12 +82,12 @@ def test_readme_does_what_it_says(
 
 
 def run(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, which spares each the imports; tests/test_cli.py has real processes."""
     program, *arguments = command.split()
     assert program == "headstart", f"README runs {program}, which this test does not know"
-    start = "import sys; sys.argv[0] = 'headstart'; from headstart.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", start, *arguments], capture_output=True, encoding="utf-8", check=False
-    )
+    done = CliRunner().invoke(main, arguments, prog_name=program)
+    why = f"{done.stderr}{done.exception!r}" if done.exception else done.stderr
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, why)
 
 
 def check(step: Step, done: subprocess.CompletedProcess[str]) -> None:

@@ -40,21 +40,6 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("it was trained again")
 
 
-def test_an_interrupted_run_goes_on_with_what_it_had_trained(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "measure", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            compare(photos, tmp_path / "run", epochs=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(Tuner, "train", refuse)
-        results = compare(photos, tmp_path / "run", epochs=1)
-    assert {one.technique for one in results.candidates} == {"features", "finetune"}
-    assert results.candidate("tiny", "finetune").test
-    assert not (tmp_path / "run" / ".work").exists()
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Photos, and a run folder whose candidates were trained, and nothing more; not to be changed."""
@@ -71,6 +56,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def interrupted(trained: tuple[Path, Path], tmp_path: Path) -> Path:
     """A copy of that run folder."""
     return shutil.copytree(trained[1], tmp_path / "run")
+
+
+def test_an_interrupted_run_goes_on_with_what_it_had_trained(
+    trained: tuple[Path, Path], interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tuner, "train", refuse)
+    results = compare(trained[0], interrupted, epochs=1)
+    assert {one.technique for one in results.candidates} == {"features", "finetune"}
+    assert results.candidate("tiny", "finetune").test
+    assert not (interrupted / ".work").exists()
 
 
 @pytest.fixture
