@@ -444,3 +444,22 @@ def test_pairs_are_corrected_for_each_other() -> None:
     assert [one.p_value for one in found] == [one.p_value for one in alone]
     assert found[0].p_adjusted == pytest.approx(2 * alone[0].p_value)
     assert significance.compare_all(right, pairs=[]) == ()
+
+
+def test_a_class_of_one_photo_leaves_balanced_accuracy_open() -> None:
+    """44 photos of one class and 1 of another, all right: Wilson's 92.0% and 20.7%, put together by hand."""
+    labels = np.repeat([0, 1], [44, 1])
+    found = significance.balanced_accuracy_interval(labels, np.eye(2)[labels])
+    lows = [significance.wilson(n, n).low for n in (44, 1)]
+    assert found.low == pytest.approx(1 - np.sqrt(sum((1 - low) ** 2 for low in lows)) / 2)
+    assert (round(found.low, 2), found.high) == (0.6, 1.0)
+
+
+def test_balanced_accuracy_is_held_by_its_interval() -> None:
+    """Of 400 samples of 150, 20 and 6 photos with true recalls of 95, 80 and 70%, nearly 95%, or more."""
+    random, recalls, n_photos = np.random.default_rng(0), np.array([0.95, 0.8, 0.7]), [150, 20, 6]
+    labels, held = np.repeat([0, 1, 2], n_photos), 0
+    for _ in range(400):
+        predicted = np.where(random.random(len(labels)) < recalls[labels], labels, (labels + 1) % 3)
+        held += recalls.mean() in significance.balanced_accuracy_interval(labels, np.eye(3)[predicted])
+    assert held >= 0.93 * 400

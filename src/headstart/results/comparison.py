@@ -110,7 +110,7 @@ class Measured(Evaluation):
 
     Attributes:
         accuracy_interval: Wilson's, or by groups of photos where there are any.
-        balanced_accuracy_interval: By bootstrap.
+        balanced_accuracy_interval: From those of the recalls.
         macro_f1_interval: By bootstrap.
         log_loss_interval: By bootstrap.
         recall_intervals: In the order of the class names, as those of accuracy; None without a photo.

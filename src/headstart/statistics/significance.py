@@ -169,10 +169,22 @@ def balanced_accuracy_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Return the BCa bootstrap interval of the balanced accuracy of `metrics.evaluate`, as `intervals`."""
-    actual = np.eye(probabilities.shape[1])[labels]
-    right = actual * (probabilities.argmax(axis=1) == labels)[:, None]
-    return _bca(_by_group(np.hstack([right, actual]), groups), _mean_recall, (0.0, 1.0), level, seed)
+    """Return the interval of the balanced accuracy of `metrics.evaluate`; arguments as `intervals`.
+
+    Put together from the intervals of the recalls, which are of different photos (MOVER: Zou and Donner,
+    Statistics in Medicine 27, 2008, p. 1693). A bootstrap of all photos says nothing of what else a class
+    of one or two photos could have given.
+    """
+    correct, of_class = probabilities.argmax(axis=1) == labels, [labels == one for one in np.unique(labels)]
+    recalls = np.array([correct[one].mean() for one in of_class])
+    ends = [
+        accuracy_interval(correct[one], None if groups is None else groups[one], level=level, seed=seed)
+        for one in of_class
+    ]
+    down = math.hypot(*(recall - one.low for recall, one in zip(recalls, ends, strict=True)))
+    up = math.hypot(*(one.high - recall for recall, one in zip(recalls, ends, strict=True)))
+    mean, n_classes = float(recalls.mean()), len(recalls)
+    return Interval(max(0.0, mean - down / n_classes), min(1.0, mean + up / n_classes), level)
 
 
 def macro_f1_interval(
@@ -477,13 +489,6 @@ def _mean(sums: Doubles) -> Doubles:
 
 def _means(sums: Doubles) -> Doubles:
     return np.asarray(sums[..., :-1] / sums[..., -1:])
-
-
-def _mean_recall(sums: Doubles) -> Doubles:
-    """Return the mean of right / photos of the classes that have photos."""
-    right, actual = np.split(sums, 2, axis=-1)
-    recall = np.divide(right, actual, out=np.zeros_like(actual), where=actual > 0)
-    return np.asarray(recall.sum(axis=-1) / (actual > 0).sum(axis=-1))
 
 
 def _macro_f1(sums: Doubles) -> Doubles:
