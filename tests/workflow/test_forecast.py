@@ -79,7 +79,7 @@ def test_live_activations_are_computed_in_each_pass() -> None:
 
 
 def test_disk_and_memory() -> None:
-    features = (1500 - 150) * 1280 * 4
+    features = (1500 - 150) * 1280 * 2
     assert forecast.disk_mb(COSTS, WORK, has_finetune=False) == pytest.approx(features / 1e6)
     passing = 2200 * 1000
     assert forecast.disk_mb(COSTS, WORK, has_finetune=True) == pytest.approx((features + passing) / 1e6)

@@ -1,6 +1,6 @@
 """Kinds of arrays, as signatures name them; shapes stand in the docstrings."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,3 +17,14 @@ Labels = NDArray[np.int32]
 
 Rows = NDArray[np.intp]
 """Indices of photos."""
+
+
+class Matrix(Protocol):
+    """Numbers in rows, kept wherever they are kept: an array, or a file of which parts are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    def __getitem__(self, rows: slice | Rows, /) -> NDArray[np.floating]:
+        """Return some of the rows."""

@@ -9,7 +9,9 @@ import numpy as np
 
 from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
+from headstart.networks import vectors
 from headstart.networks.engine import Engine
+from headstart.networks.vectors import Filed, Halves, Vectors, halved
 from headstart.pictures import pixels
 from headstart.pictures.pixels import PIXELS_VERSION
 from headstart.storage.store import Kind, Store
@@ -26,19 +28,22 @@ class Extractor:
     """A backbone that makes features of photos, and the store that keeps them.
 
     A vector is known by the photo's bytes and by all that decides what comes out for them, so that it
-    serves every run and every project, and is never one of another network or another photo.
+    serves every run and every project, and is never one of another network or another photo. It is rounded
+    to float16, whether it is kept or comes fresh, so that both give the same figures.
 
     Attributes:
         engine: Maps pixels to features.
         identity: What tells this backbone and its weights from others (`engine.backbone_key`).
         fit: How a photo becomes square: squash, crop or pad.
         store: Where vectors are kept.
+        work: Folder for vectors of more photos than memory should hold; None: memory holds them all.
     """
 
     engine: Engine
     identity: str
     fit: str
     store: Store
+    work: Path | None = None
 
     def compute(self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress) -> int:
         """Compute what the store lacks and keep it; return how many photos that were.
@@ -61,22 +66,39 @@ class Extractor:
 
     def features(
         self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress
-    ) -> Floats:
-        """Return one row per photo, float32 (N, D), in the order of `photos`; see `compute`.
+    ) -> Vectors:
+        """Return one vector per photo, (N, D), in the order of `photos`; see `compute`.
+
+        Above `vectors.IN_MEMORY_BYTES` they lie in a file in the work folder.
 
         Raises:
             UnreadableImage: Names the file.
             ChangedPhoto: A file has another digest, or is gone; nothing is kept of it.
+            DiskFull: No space is left.
         """
         keys = self._keys(digests)
-        rows = np.empty((len(keys), *self.engine.output_shape), np.float32)
-        lacking = np.flatnonzero(~self.store.fill(keys, rows)).tolist()
+        rows = vectors.room((len(keys), *self.engine.output_shape), self._file(keys))  # type: ignore[arg-type]
+        lacking = self._recall(keys, rows)
         computed = {}
         for index, vector in self._compute(photos, digests, lacking, title, progress):
             rows[index], computed[keys[index]] = vector, index
         for index in lacking:
-            rows[index] = rows[computed[keys[index]]]
-        return rows
+            if index != (first := computed[keys[index]]):
+                rows[index] = rows[first : first + 1][0]
+        return Vectors((rows,))
+
+    def _recall(self, keys: Sequence[bytes], rows: Halves | Filed) -> list[int]:
+        """Copy the vectors that are kept into their rows; return which are not, ascending."""
+        lacking = []
+        for first in range(0, len(keys), vectors.BLOCK):
+            asked = keys[first : first + vectors.BLOCK]
+            block = np.zeros((len(asked), rows.shape[1]), np.float16)
+            lacking += (first + np.flatnonzero(~self.store.fill(asked, block))).tolist()
+            rows[first : first + len(asked)] = block
+        return lacking
+
+    def _file(self, keys: Sequence[bytes]) -> Path | None:
+        return self.work and self.work / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:16]}.features"
 
     def _compute(
         self,
@@ -85,7 +107,7 @@ class Extractor:
         lacking: list[int],
         title: str,
         progress: Progress,
-    ) -> Iterator[tuple[int, Floats]]:
+    ) -> Iterator[tuple[int, Halves]]:
         """Yield the index and the vector of each different photo that is lacking, and keep them."""
         keys = self._keys(digests)
         first = {keys[index]: index for index in reversed(lacking)}
@@ -95,8 +117,8 @@ class Extractor:
         n_kept = len(photos) - len(lacking)
         with progress.stage(f"{title} ({n_kept:,} kept)" if n_kept else title, len(chosen)) as advance:
             files, known = [photos[index] for index in chosen], [digests[index] for index in chosen]
-            vectors = extract(self.engine, files, self.fit, known)
-            for batch in pixels.batches(zip(chosen, vectors, strict=True), KEPT_AT_A_TIME):
+            found = map(halved, extract(self.engine, files, self.fit, known))
+            for batch in pixels.batches(zip(chosen, found, strict=True), KEPT_AT_A_TIME):
                 self.store.put([(keys[index], vector.tobytes()) for index, vector in batch], KIND)
                 advance(len(batch))
                 yield from batch
@@ -107,7 +129,7 @@ class Extractor:
         return len({keys[index] for index in self.store.missing(keys)})
 
     def _keys(self, digests: Sequence[str]) -> list[bytes]:
-        what = f"{self.identity} {self.engine.image_size_px} {self.fit} {PIXELS_VERSION}".encode()
+        what = f"float16 {self.identity} {self.engine.image_size_px} {self.fit} {PIXELS_VERSION}".encode()
         return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
 
 

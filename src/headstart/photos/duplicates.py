@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.arrays import Floats
+from headstart.base.arrays import Floats, Matrix
 from headstart.photos.groups import Pairs
 from headstart.pictures.pixels import Pixels
 from headstart.pictures.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
@@ -61,7 +61,7 @@ FAR = 1e-3
 """Weight of a picture's mean where nothing that is shown is near."""
 
 BLOCK = 1024
-"""Thumbnails that are transformed at once."""
+"""Thumbnails that are transformed, and features that are read, at once."""
 
 TILE = 2**18
 """Comparisons at once: 2 MB of hashes stay in a processor's cache; 3 times as many take twice as long."""
@@ -153,13 +153,40 @@ def directions(features: Floats) -> Floats:
     As a backbone gives them, any two pictures of one fabric are closer (a cosine of 0.95) than a photo of
     an animal is to the same photo at half its size (0.90).
     """
-    if not len(features):
-        return features
-    spread = features.std(axis=0)
+    return frame(features).directions(features)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where features of D numbers lie, and how far they spread.
+
+    Attributes:
+        mean: float32 (D,).
+        scale: float32 (D,), above 0.
+    """
+
+    mean: Floats
+    scale: Floats
+
+    def directions(self, features: Floats) -> Floats:
+        """Return features, (M, D), as `duplicates.directions` does."""
+        away = (features - self.mean) / self.scale
+        away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
+        return np.asarray(away)
+
+
+def frame(features: Matrix) -> Frame:
+    """Return the frame of features, (N, D), that are read in blocks."""
+    n, n_features = features.shape
+    mean, squares = np.zeros(n_features), np.zeros(n_features)
+    for block in _blocks(n):
+        mean += features[block].sum(axis=0, dtype=np.float64) / n
+    for block in _blocks(n):
+        squares += np.square(features[block] - mean).sum(axis=0)
+    spread = np.sqrt(squares / max(n, 1))
     # A tenth of the mean spread keeps a feature that hardly ever changes from outweighing all others.
-    away = (features - features.mean(axis=0)) / np.maximum(spread + spread.mean() / 10, 1e-12)
-    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
-    return np.asarray(away)
+    scale = np.maximum(spread + spread.mean() / 10, 1e-12)
+    return Frame(mean.astype(np.float32), scale.astype(np.float32))
 
 
 def nearest(unit: Floats, least: float) -> Pairs:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.arrays import Floats
-from headstart.photos.duplicates import directions, nearest
+from headstart.base.arrays import Matrix
+from headstart.photos.duplicates import frame, nearest
 from headstart.photos.groups import Groups, Pairs, linked, merged, numbered
 
 MIN_COSINE = 0.75
@@ -48,22 +48,23 @@ class Variants:
         return np.asarray(np.bincount(places)[places] < np.bincount(self.groups)[self.groups])
 
 
-def find(features: Floats, labels: NDArray[np.int32], groups: Groups) -> Variants | None:
+def find(features: Matrix, labels: NDArray[np.int32], groups: Groups) -> Variants | None:
     """Return the classes that seem to be altered versions of fewer pictures, or None.
 
     Single photos cannot be told so: two of one scene may be as near. But where half of a class has such a
     neighbour, which is not yet known to belong to it, that is no chance.
 
     Args:
-        features: float32 (N, D), of all photos of a set, by mobilenet_v2 or efficientnet_lite0; not modified.
+        features: (N, D), of all photos of a set, by mobilenet_v2 or efficientnet_lite0; not modified. Those
+            of one class are in memory at a time.
         labels: int32 (N,), their classes.
         groups: int32 (N,), what is known to belong together; it counts as one photo.
     """
-    unit = directions(features)
+    whole = frame(features)
     pairs, told = [np.empty((0, 2), np.int64)], []
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
-        found = own[nearest(unit[own], MIN_COSINE)]
+        found = own[nearest(whole.directions(features[own]), MIN_COSINE)]
         found = found[groups[found[:, 0]] != groups[found[:, 1]]]
         if len(np.unique(groups[found])) >= MIN_PART * len(np.unique(groups[own])):
             pairs.append(found)

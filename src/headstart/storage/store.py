@@ -104,8 +104,8 @@ class Store:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> with Store(Progress(), Path(folder.name) / "store.sqlite") as store:
-        ...     store.put([(b"a" * 32, np.float32([1, 2]).tobytes())], "features")
-        ...     rows = np.zeros((2, 2), np.float32)
+        ...     store.put([(b"a" * 32, np.float16([1, 2]).tobytes())], "features")
+        ...     rows = np.zeros((2, 2), np.float16)
         ...     store.fill([b"a" * 32, b"b" * 32], rows).tolist(), rows.tolist()
         ([True, False], [[1.0, 2.0], [0.0, 0.0]])
         >>> folder.cleanup()
@@ -127,14 +127,14 @@ class Store:
         """Close the file; from then on nothing is found or kept."""
         self._database.close()
 
-    def fill(self, keys: Sequence[bytes], rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def fill(self, keys: Sequence[bytes], rows: NDArray[np.float16]) -> NDArray[np.bool_]:
         """Copy the vector of each key that is here into its row, and say which were.
 
         Takes little memory beside `rows`. A value of another length than a row's does not count as here.
 
         Args:
             keys: N digests of 32 bytes.
-            rows: float32 (N, D), C-contiguous; a row whose vector is not here stays as it is.
+            rows: float16 (N, D), C-contiguous; a row whose vector is not here stays as it is.
 
         Returns:
             bool (N,).
@@ -142,15 +142,15 @@ class Store:
         Raises:
             ValueError: `rows` is not of that type, shape or order.
         """
-        if rows.dtype != np.float32 or rows.shape[:-1] != (len(keys),) or not rows.flags.c_contiguous:
-            expected = f"C-contiguous float32 ({len(keys)}, D)"
+        if rows.dtype != np.float16 or rows.shape[:-1] != (len(keys),) or not rows.flags.c_contiguous:
+            expected = f"C-contiguous float16 ({len(keys)}, D)"
             raise ValueError(f"rows are {rows.dtype} {rows.shape}; expected {expected}")
         is_here = np.zeros(len(keys), np.bool_)
         n_bytes = rows.itemsize * rows.shape[1]
 
         def take(index: int, value: bytes) -> bool:
             if len(value) == n_bytes:
-                rows[index] = np.frombuffer(value, np.float32)
+                rows[index] = np.frombuffer(value, np.float16)
                 is_here[index] = True
             return bool(is_here[index])
 

@@ -13,6 +13,8 @@ from headstart.base.arrays import Array, Floats
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
 from headstart.networks.features import Extractor
+from headstart.networks.table import Backbone
+from headstart.networks.vectors import Vectors
 from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Lesson, fold_numbers, held_out_in
 from headstart.results.curve import LearningCurve
 from headstart.statistics import metrics
@@ -22,7 +24,7 @@ from headstart.storage.store import Kind
 from headstart.training import learning_curve, probe, suspects
 from headstart.training.probe import Head
 
-VERSION = 3
+VERSION = 4
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
 
@@ -89,7 +91,7 @@ class Heads:
     What was fitted before on the same features, labels and folds is taken from the store.
 
     Args:
-        name: The name of the backbone.
+        row: The backbone.
         extractor: What computes the features, by the backbone's compiled graph.
         lesson: N photos to learn from and to choose by.
         seed: Of the generator of the folds and of the learning curve's draws.
@@ -99,27 +101,32 @@ class Heads:
 
     def __init__(
         self,
-        name: str,
+        row: Backbone,
         extractor: Extractor,
         lesson: Lesson,
         seed: int,
         watch: Stopwatch,
         progress: Progress,
     ) -> None:
-        self._name, self._extractor, self._lesson = name, extractor, lesson
+        self._row, self._extractor, self._lesson = row, extractor, lesson
         self._photos, self._folds = lesson.photos, lesson.folds
         self._seed, self._watch, self._progress = seed, watch, progress
         self._once = Once(extractor, lesson, seed, watch)
-        self._features: Floats | None = None
+        self._features: Vectors | None = None
 
     @property
-    def features(self) -> Floats:
-        """The features of the photos, float32 (N, D)."""
+    def features(self) -> Vectors:
+        """The features of the photos, (N, D)."""
         if self._features is None:
-            photos, title = self._photos, f"{self._name} features"
+            photos, title = self._photos, f"{self._row.name} features"
             with self._watch.stage("features"):
                 self._features = self._extractor.features(photos.files, photos.digests, title, self._progress)
         return self._features
+
+    @property
+    def last(self) -> Vectors:
+        """The part of the features that is the last layer's mean, (N, D of it)."""
+        return self.features.last(self._row.feature_size)
 
     def release(self) -> None:
         """Drop the features, which take memory; they would be read again."""
@@ -133,7 +140,9 @@ class Heads:
         photos = self._photos
 
         def choose() -> tuple[Array, ...]:
-            return (np.array(probe.choose(self.features, photos.labels, photos.sample_weights, self._folds)),)
+            return (
+                np.array(probe.choose(self.features[:], photos.labels, photos.sample_weights, self._folds)),
+            )
 
         return float(self._once.arrays("penalty", choose)[0])
 
@@ -149,7 +158,7 @@ class Heads:
 
     def _chosen(self) -> Head:
         [fold] = self._folds
-        vectors, labels = self.features, self._photos.labels
+        vectors, labels = self.features[:], self._photos.labels
         return probe.fit(
             vectors[fold.train],
             labels[fold.train],
@@ -169,7 +178,7 @@ class Heads:
         def refit() -> Head:
             photos, start = self._photos, self.heads[0]
             weights = _mean_one(photos.sample_weights)
-            return probe.refit(self.features, photos.labels, weights, self.l2, start=start)
+            return probe.refit(self.features[:], photos.labels, weights, self.l2, start=start)
 
         return self._once.head("whole", refit)
 
@@ -195,7 +204,7 @@ class Heads:
         def ask() -> tuple[Array, ...]:
             return (
                 suspects.out_of_fold(
-                    self.features, photos.labels, self._fold_of, photos.sample_weights, self.l2
+                    self.features[:], photos.labels, self._fold_of, photos.sample_weights, self.l2
                 ),
             )
 
@@ -207,9 +216,10 @@ class Heads:
         labels, seed = self._photos.labels, self._seed
 
         def measure() -> tuple[Array, ...]:
+            vectors = self.last[:]
             return (
-                novelty.references(self.features, labels, seed=seed),
-                novelty.out_of_fold(self.features, labels, self._fold_of, seed=seed),
+                novelty.references(vectors, labels, seed=seed),
+                novelty.out_of_fold(vectors, labels, self._fold_of, seed=seed),
             )
 
         references, scores = self._once.arrays("novelty", measure)
@@ -229,7 +239,7 @@ class Heads:
     @property
     def answers(self) -> Answers:
         """The answers of heads that were not fitted on a photo, to the judged photos."""
-        return Answers(f"{self._name}/features", self.judged, self.out_of_fold[self.judged])
+        return Answers(f"{self._row.name}/features", self.judged, self.out_of_fold[self.judged])
 
     def learning_curve(self) -> LearningCurve:
         """Return how accuracy on the validation photos grew with the training photos."""
@@ -237,7 +247,7 @@ class Heads:
 
         def measure() -> tuple[Array, ...]:
             found = learning_curve.measure(
-                self.features,
+                self.features[:],
                 photos.labels,
                 photos.groups,
                 photos.sample_weights,

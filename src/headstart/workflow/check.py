@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.base import records
 from headstart.base.errors import DataError
@@ -16,6 +15,7 @@ from headstart.base.progress import Progress
 from headstart.base.settings import FITS, Reading
 from headstart.networks import backbones, engine
 from headstart.networks.features import Extractor
+from headstart.networks.vectors import Vectors
 from headstart.photos import duplicates, findings, variants
 from headstart.photos.audit import Audit, audit
 from headstart.photos.findings import KINDS, Finding
@@ -85,7 +85,7 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
     backbone, vectors = kept
     photos = found.dataset
     different = np.sort(np.unique(found.digests, return_index=True)[1])
-    vectors, labels = vectors[different], photos.labels[different]
+    vectors, labels = vectors.of(different), photos.labels[different]
     groups = told_groups = found.groups
     told: list[Finding] = []
     altered = variants.find(vectors, labels, groups[different])
@@ -94,7 +94,7 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
         told.append(findings.variants(paths, labels, photos.class_names, altered, backbone))
         told_groups = merged(groups, linked(len(photos), different[altered.pairs]))
         groups = merged(groups, near_groups(photos, groups, different[altered.pairs])[0])
-    pairs = different[duplicates.find_by_features(vectors)]
+    pairs = different[duplicates.find_by_features(vectors[:])]
     late, early = told_groups[pairs].T
     alike = linked(len(photos), pairs[late != early])
     told += findings.lookalikes(photos, alike, backbone)
@@ -103,15 +103,17 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
     )
 
 
-def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield backbones with the features of all photos, (N, D), that need not be computed."""
+def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, Vectors]]:
+    """Yield backbones with their last layer's means of all photos, (N, D), that need not be computed."""
     files = [found.dataset.file(index) for index in range(len(found.dataset))]
     for name in duplicates.JUDGES:
-        for key, graph in engine.kept(backbones.find(name)):
+        row = backbones.find(name)
+        for key, graph in engine.kept(row):
             for fit in FITS:
                 extractor = Extractor(graph, key, fit, store)
                 if not extractor.n_missing(found.digests):
-                    yield name, extractor.features(files, found.digests, "", Progress())
+                    features = extractor.features(files, found.digests, "", Progress())
+                    yield name, features.last(row.feature_size)
 
 
 def report(data: str, found: Audit) -> Report:

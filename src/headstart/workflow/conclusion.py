@@ -76,10 +76,9 @@ def with_versions(photos: Photos, best: Trial, progress: Progress) -> Photos:
         return photos
     whole = splits.joined(photos.lesson.photos, photos.test)
     different = np.unique(whole.digests, return_index=True)[1]
-    of_test = best.extraction.features_of(photos.test.unlabelled)
-    vectors = np.concatenate([best.heads.features, of_test])[different]
+    vectors = best.heads.last.above(best.extraction.last_of(photos.test.unlabelled))
     labels = whole.labels[different]
-    found = variants.find(vectors, labels, whole.groups[different])
+    found = variants.find(vectors.of(different), labels, whole.groups[different])
     if found is None:
         return photos
     paths = [whole.paths[index] for index in different]

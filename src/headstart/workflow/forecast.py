@@ -153,7 +153,7 @@ def judging_stages(costs: Costs, work: Work, *, has_finetune: bool, has_report: 
 def disk_mb(costs: Costs, work: Work, *, has_finetune: bool) -> float:
     """Return what is added to the disk, 10^6 bytes: features for good, a trunk's activations for a while."""
     n_new = work.n_photos + work.n_test - work.n_kept - work.n_test_kept
-    kept = n_new * work.feature_size * 4
+    kept = n_new * work.feature_size * 2
     passing = (work.n_viewed * work.views + work.n_validation) * (costs.trunk_bytes or 0.0)
     return (kept + (passing if has_finetune else 0.0)) / 1e6
 

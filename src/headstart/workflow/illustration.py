@@ -114,7 +114,7 @@ def place(material: Material, chosen: Predictions, store: Store, progress: Progr
     mistakes = [chosen.paths[row] for row in chosen.confident_mistakes(len(chosen.paths))]
     drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.doubtful)])
     trial, test = material.trial, material.photos.test
-    all_features = np.concatenate([trial.heads.features, trial.extraction.features_of(test.unlabelled)])
+    all_features = trial.heads.last.above(trial.extraction.last_of(test.unlabelled))
     names = [name for name, part in parts for _ in part.paths]
     labels = np.concatenate([part.labels for _, part in parts])
     return gallery.place(

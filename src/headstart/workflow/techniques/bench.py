@@ -100,7 +100,7 @@ def open_backbone(row: Backbone, lesson: Lesson, bench: Bench) -> Opened:
         key = engine.backbone_key(row, size_px, kind, settings.weights_folder)
     ledger = Ledger(bench.store, f"{key} {unfreeze(row, settings)} {settings.batch_size}")
     ledger.note(prepare=watch.seconds["prepare"])
-    extractor = Extractor(compiled, key, settings.fit, bench.store)
+    extractor = Extractor(compiled, key, settings.fit, bench.store, bench.work)
     return Opened(row, extractor, examples, kind, ledger, watch)
 
 

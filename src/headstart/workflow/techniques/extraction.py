@@ -2,12 +2,16 @@
 
 import time
 
+import numpy as np
+
 from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
 from headstart.networks import features
+from headstart.networks.vectors import Vectors
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.results.comparison import Training
 from headstart.training.heads import Heads
+from headstart.training.probe import Head
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened
@@ -32,7 +36,7 @@ class Extraction:
     def __init__(self, opened: Opened, lesson: Lesson, bench: Bench) -> None:
         self._opened, self._lesson, self._bench = opened, lesson, bench
         self.heads = Heads(
-            opened.row.name, opened.extractor, lesson, bench.settings.seed, opened.watch, bench.progress
+            opened.row, opened.extractor, lesson, bench.settings.seed, opened.watch, bench.progress
         )
 
     def measure(self) -> None:
@@ -65,7 +69,7 @@ class Extraction:
         calibrated = heads.whole.tempered(calibration.temperature)
 
         def answer(photos: Unlabelled) -> Floats:
-            return calibrated.probabilities(self.features_of(photos))
+            return _asked(calibrated, self.features_of(photos))
 
         outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.l2))
         whole = opened.extractor.engine.with_head(calibrated.weights, calibrated.bias, references)
@@ -73,11 +77,20 @@ class Extraction:
         candidate = draft.keep(whole, outcome, opened, self._lesson.class_names)
         return Trained(candidate, draft.model, heads.answers, answer)
 
-    def features_of(self, photos: Unlabelled) -> Floats:
-        """Return the features of N photos, float32 (N, D); those of the test part only after the decision."""
+    def features_of(self, photos: Unlabelled) -> Vectors:
+        """Return the features of N photos, (N, D); those of the test part only after the decision."""
         title = f"{self._opened.row.name} test features"
         return self._opened.extractor.features(photos.files, photos.digests, title, self._bench.progress)
+
+    def last_of(self, photos: Unlabelled) -> Vectors:
+        """Return the part of `features_of` that is the last layer's mean."""
+        return self.features_of(photos).last(self._opened.row.feature_size)
 
     def release(self) -> None:
         """Drop what takes memory; it would be read again."""
         self.heads.release()
+
+
+def _asked(head: Head, vectors: Vectors) -> Floats:
+    """Return a head's probabilities of N photos, float32 (N, C), asked in blocks."""
+    return np.concatenate([head.probabilities(block) for _, block in vectors.blocks()])

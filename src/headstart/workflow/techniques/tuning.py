@@ -205,7 +205,7 @@ class Tuning:
         effects = augmentation.check(
             opened.extractor.engine,
             np.stack(list(pixels.read_many(files, size_px, fit, digests))),
-            self._heads.features[chosen],
+            self._heads.last[chosen],
             photos.labels[chosen],
             l2=self._heads.l2,
             seed=self._bench.settings.seed,
