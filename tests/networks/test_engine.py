@@ -13,11 +13,13 @@ import openvino
 import pytest
 from conftest import made_photos
 from openvino import opset13 as ops
+from test_keras_applications import ask_keras
 
 from headstart.base.errors import DiskFull, EngineMismatch, MissingPackage
 from headstart.base.progress import Progress
 from headstart.networks import backbones, engine, novelty
 from headstart.networks.engine import Engine, KerasEngine, OpenVINOEngine
+from headstart.networks.table import KerasFile
 from headstart.statistics.metrics import softmax
 
 
@@ -42,24 +44,36 @@ def compiled() -> Engine:
     return engine.prepare(backbones.build("tiny"), made_photos(32), "openvino", Progress())
 
 
+OF_KERAS = backbones.find("mobilenet")
+"""A backbone of Keras's whose weight file has no known checksum, so that one of random numbers will do."""
+
+
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Engine]]:
-    """A cache that keeps `tiny` at two sizes, and by size what was opened as they were made."""
-    folder, row = tmp_path_factory.mktemp("opened"), backbones.find("tiny")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a weight file for `OF_KERAS`."""
+    assert isinstance(OF_KERAS.weights, KerasFile)
+    folder = tmp_path_factory.mktemp("weights")
+    ask_keras("MobileNet", 32, folder / OF_KERAS.weights.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> tuple[Path, Engine]:
+    """A cache that keeps `OF_KERAS`, and what was opened as it was made."""
+    folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(folder))
-        assert list(engine.kept(row)) == []
-        return folder, {size: engine.open_backbone(row, made_photos(size)) for size in (32, 48)}
+        return folder, engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
 
 
 @pytest.fixture
-def sizes_kept(
-    opened: tuple[Path, dict[int, Engine]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[int, Engine]:
-    """A copy of that cache is the one in use; what was opened."""
+def kept_graph(
+    opened: tuple[Path, Engine], weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of that cache is the one in use; the folder of the graph in it."""
     shutil.copytree(opened[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    return opened[1]
+    return engine.kept_path(OF_KERAS, 32, weights_dir)
 
 
 @pytest.mark.parametrize(("kind", "expected_type"), [("openvino", OpenVINOEngine), ("keras", KerasEngine)])
@@ -136,6 +150,63 @@ def test_one_inference_gives_probabilities_and_novelty(
     assert len(next(frozen.with_head(weights, bias).outputs(pictures))) == 1
 
 
+@pytest.mark.parametrize("kind", ["openvino", "keras"])
+def test_novelty_is_measured_on_the_last_of_the_features(
+    kind: str, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    row, random = backbones.find("tiny"), np.random.default_rng(0)
+    stages, last = (
+        engine.open_backbone(row, image_size_px=32, features=one, asked=kind) for one in ("stages", "last")
+    )
+    features, own = stages(pictures), last(pictures)
+    assert features.shape == (40, 32)
+    assert np.abs(features[:, -8:] - own).max() < 1e-5
+    weights, bias = random.normal(0, 1, (32, 3)).astype(np.float32), np.zeros(3, np.float32)
+    references = novelty.references(own[:30], np.arange(30) % 3)
+    stages.with_head(weights, bias, references).save(tmp_path)
+    probabilities, scores = map(np.stack, zip(*engine.load(tmp_path).outputs(pictures), strict=True))
+    assert np.abs(probabilities - softmax(features @ weights + bias)).max() < 1e-5
+    assert np.abs(scores[:, 0] - novelty.scores(own, references)).max() < 1e-5
+    assert np.ptp(scores) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["openvino", "keras"])
+def test_several_backbones_joined_answer_side_by_side(kind: str, tmp_path: Path) -> None:
+    tiny, random = backbones.find("tiny"), np.random.default_rng(0)
+    alone = [
+        engine.open_backbone(tiny, image_size_px=40, features=one, asked=kind) for one in ("stages", "last")
+    ]
+    photos = made_photos(40)
+    expected = np.concatenate([one(photos) for one in alone], axis=1)
+    joined = engine.join(alone)
+    assert (joined.image_size_px, joined.output_shape) == (40, (40,))
+    assert np.abs(joined(photos) - expected).max() < 1e-5
+    weights, bias = random.normal(0, 1, (40, 3)).astype(np.float32), np.zeros(3, np.float32)
+    references = novelty.references(expected[:, -8:], np.arange(4))
+    joined.with_head(weights, bias, references).save(tmp_path)
+    probabilities, scores = map(np.stack, zip(*engine.load(tmp_path).outputs(photos), strict=True))
+    assert np.abs(probabilities - softmax(expected @ weights + bias)).max() < 1e-5
+    assert np.abs(scores).max() < 1e-5
+    # What was joined still answers by itself.
+    assert np.abs(np.concatenate([one(photos) for one in alone], axis=1) - expected).max() < 1e-6
+
+
+def test_only_engines_of_one_kind_and_size_can_be_joined() -> None:
+    tiny = backbones.find("tiny")
+    one, larger, keras = (
+        engine.open_backbone(tiny, image_size_px=size_px, asked=kind)
+        for size_px, kind in [(32, "openvino"), (40, "openvino"), (32, "keras")]
+    )
+    with pytest.raises(ValueError, match=r"pictures of several sizes: \[32, 40\]"):
+        engine.join([one, larger])
+    with pytest.raises(EngineMismatch) as caught:
+        engine.join([one, keras])
+    assert str(caught.value) == (
+        "Some networks run on OpenVINO, others on Keras.\n"
+        "Keras itself runs it, several times slower: --engine keras --out NEW"
+    )
+
+
 def test_the_outputs_of_a_saved_graph_are_named(tmp_path: Path) -> None:
     frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
     ones = np.eye(8, dtype=np.float32)
@@ -167,7 +238,7 @@ def test_a_graph_that_answers_otherwise_is_refused_and_keras_used(
 def test_nobody_is_told_that_openvino_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """It binds what it reports with as it is imported: without that nothing is sent."""
     told = "print([name for name in sys.modules if 'openvino_telemetry' in name])"
-    program = f"import sys; from headstart.networks import engine; engine.import_openvino(); {told}"
+    program = f"import sys; from headstart.networks import backbones; backbones.import_openvino(); {told}"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert printed.stdout == "[]\n"
     telemetry = pytest.importorskip("openvino_telemetry.main")
@@ -178,20 +249,48 @@ def test_nobody_is_told_that_openvino_is_used(monkeypatch: pytest.MonkeyPatch) -
     assert sent == []
 
 
-def test_a_graph_is_converted_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+def test_a_graph_is_converted_once_for_all_sizes(
+    opened: tuple[Path, Engine], kept_graph: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Remarks()
+    [kept] = kept_graph.parent.iterdir()
+    assert kept == kept_graph == engine.kept_path(OF_KERAS, 51, weights_dir)
+    assert sorted(path.name for path in kept.iterdir()) == ["SHA256SUMS", "graph.bin", "graph.xml"]
+    at_51 = backbones.build(OF_KERAS.name, image_size_px=51, weights_dir=weights_dir)
+    monkeypatch.setattr(backbones, "build", None)
+    for size_px, expected in (32, opened[1](made_photos(32))), (51, KerasEngine(at_51)(made_photos(51))):
+        found = engine.open_backbone(OF_KERAS, image_size_px=size_px, weights_dir=weights_dir, progress=said)
+        assert found.image_size_px == size_px
+        assert np.abs(found(made_photos(size_px)) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert said.lines == []
+
+
+def test_stages_are_another_graph(kept_graph: Path, weights_dir: Path) -> None:
+    said = Remarks()
+    found = engine.open_backbone(
+        OF_KERAS, made_photos(32), features="stages", weights_dir=weights_dir, progress=said
+    )
+    assert said.lines == ["Preparing mobilenet for this processor, once."]
+    assert {one.name.rpartition("-")[0] for one in kept_graph.parent.iterdir()} == {
+        "mobilenet-last",
+        "mobilenet-stages",
+    }
+    last = engine.load(kept_graph)(made_photos(32))
+    assert found.output_shape == (4608,)
+    assert np.abs(found(made_photos(32))[:, -1024:] - last).max() <= 1e-5 * np.abs(last).max()
+
+
+def test_what_is_described_needs_no_tensorflow_and_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray, compiled: Engine
 ) -> None:
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    row, said = backbones.find("tiny"), Remarks()
-    first = engine.open_backbone(row, made_photos(32), progress=said)(pictures)
-    assert said.lines == ["Preparing tiny for this processor, once."]
-    monkeypatch.setattr(backbones, "build", None)
-    second = engine.open_backbone(row, made_photos(32), progress=said)(pictures)
-    assert len(said.lines) == 1
-    assert np.array_equal(first, second)
-    [kept] = (tmp_path / "graphs").iterdir()
-    assert kept == engine.kept_path(row, 32, None)
-    assert sorted(path.name for path in kept.iterdir()) == ["SHA256SUMS", "graph.bin", "graph.xml"]
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    said = Remarks()
+    found = engine.open_backbone(backbones.find("tiny"), image_size_px=32, progress=said)
+    expected = compiled(pictures)
+    assert np.abs(found(pictures) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert said.lines == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def flip(path: Path) -> None:
@@ -215,35 +314,36 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture
-def kept_tiny(sizes_kept: dict[int, Engine]) -> Path:
-    """The folder of a graph that was kept, alone in a cache of its own."""
-    row = backbones.find("tiny")
-    shutil.rmtree(engine.kept_path(row, 48, None))
-    return engine.kept_path(row, 32, None)
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_graph_is_told_and_made_anew(damage: str, kept_tiny: Path, pictures: np.ndarray) -> None:
-    row, said = backbones.find("tiny"), Remarks()
-    expected = engine.load(kept_tiny)(pictures)
-    DAMAGES[damage](kept_tiny)
-    assert list(engine.kept(row)) == []
-    received = engine.open_backbone(row, made_photos(32), progress=said)(pictures)
+def test_a_damaged_graph_is_never_read(damage: str, kept_graph: Path) -> None:
+    DAMAGES[damage](kept_graph)
+    with pytest.raises(RuntimeError):
+        engine.load(kept_graph)
+
+
+def test_a_damaged_graph_is_told_and_made_anew(
+    opened: tuple[Path, Engine], kept_graph: Path, weights_dir: Path
+) -> None:
+    said = Remarks()
+    flip(kept_graph / "graph.bin")
+    received = engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir, progress=said)
     assert said.lines == [
-        f"The converted network in {kept_tiny} is damaged; it is made anew.",
-        "Preparing tiny for this processor, once.",
+        f"The converted network in {kept_graph} is damaged; it is made anew.",
+        "Preparing mobilenet for this processor, once.",
     ]
-    assert np.array_equal(received, expected)
-    assert np.array_equal(engine.load(kept_tiny)(pictures), expected)
-    assert [path.name for path in kept_tiny.parent.iterdir()] == [kept_tiny.name]
+    expected = opened[1](made_photos(32))
+    assert np.array_equal(received(made_photos(32)), expected)
+    assert np.array_equal(engine.load(kept_graph)(made_photos(32)), expected)
+    assert [path.name for path in kept_graph.parent.iterdir()] == [kept_graph.name]
 
 
-def test_without_tensorflow_a_damaged_graph_is_told(kept_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flip(kept_tiny / "graph.bin")
+def test_without_tensorflow_a_damaged_graph_is_told(
+    kept_graph: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(kept_graph / "graph.bin")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(MissingPackage) as caught:
-        engine.open_backbone(backbones.find("tiny"), made_photos(32))
+        engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
     assert caught.value.problem == (
         "TensorFlow, which builds and trains backbones, cannot be imported: import of tensorflow halted; "
         "None in sys.modules."
@@ -251,28 +351,28 @@ def test_without_tensorflow_a_damaged_graph_is_told(kept_tiny: Path, monkeypatch
 
 
 def test_two_processes_that_convert_at_once_leave_one_whole_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
+    tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slower finds the graph of the faster in its place, however far either is: that one stays."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    row = backbones.find("tiny")
     prepare, faster = engine.prepare, list[Engine]()
+
+    def opened() -> Engine:
+        return engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
 
     def overtaken(*asked: Any) -> Engine:
         if not faster:
             faster.append(KerasEngine(asked[0]))  # which stops this from being overtaken, too
-            faster.append(engine.open_backbone(row, made_photos(32)))
-            path = engine.kept_path(row, 32, None)
+            faster.append(opened())
             modified.update((one.name, one.stat().st_mtime_ns) for one in path.iterdir())
         return prepare(*asked)
 
-    modified: dict[str, int] = {}
+    path, modified = engine.kept_path(OF_KERAS, 32, weights_dir), dict[str, int]()
     monkeypatch.setattr(engine, "prepare", overtaken)
-    slower = engine.open_backbone(row, made_photos(32))
-    path = engine.kept_path(row, 32, None)
+    slower = opened()
     assert {one.name: one.stat().st_mtime_ns for one in path.iterdir()} == modified
     assert [one.name for one in path.parent.iterdir()] == [path.name]
-    assert np.array_equal(engine.load(path)(pictures), slower(pictures))
+    assert np.array_equal(engine.load(path)(made_photos(32)), slower(made_photos(32)))
 
 
 def big_graph(megabytes: int) -> OpenVINOEngine:
@@ -294,12 +394,12 @@ def test_a_disk_too_small_for_a_graph_is_told(kilobytes: int, small_disk: Callab
 
 
 def test_a_disk_too_small_for_a_kept_graph_names_the_cache(
-    small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+    small_disk: Callable[[int], Path], weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = small_disk(12)
+    disk = small_disk(5000)
     monkeypatch.setenv("HEADSTART_CACHE", str(disk))
     with pytest.raises(DiskFull) as caught:
-        engine.open_backbone(backbones.find("tiny"), made_photos(32))
+        engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
     assert caught.value.problem == f"No space is left on the disk that holds {disk / 'graphs'}."
     assert list((disk / "graphs").iterdir()) == []
 
@@ -318,40 +418,19 @@ def test_a_graph_larger_than_a_file_may_be_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_size_is_another_graph(sizes_kept: dict[int, Engine]) -> None:
-    sizes = [
-        engine.open_backbone(backbones.find("tiny"), made_photos(size)).image_size_px for size in (32, 48)
-    ]
-    assert sizes == [one.image_size_px for one in sizes_kept.values()] == [32, 48]
-
-
-def test_kept_graphs_are_found_without_being_made(
-    sizes_kept: dict[int, Engine], monkeypatch: pytest.MonkeyPatch, pictures: np.ndarray
-) -> None:
-    row = backbones.find("tiny")
-    monkeypatch.setattr(backbones, "build", None)
-    path = engine.kept_path(row, 32, None)
-    for name in (f"tiny-64-{path.name.split('-')[2]}", "tiny-of-others"):
-        shutil.copytree(path, path.with_name(name))
-    found = {graph.image_size_px: (key, graph) for key, graph in engine.kept(row)}
-    assert {size: key for size, (key, _) in found.items()} == {
-        size: engine.backbone_key(row, size, "openvino", None) for size in (32, 48)
-    }
-    assert np.array_equal(found[32][1](pictures), sizes_kept[32](pictures))
-
-
 def test_other_weights_another_size_or_kind_are_another_key() -> None:
     tiny, v2 = backbones.find("tiny"), backbones.find("mobilenet_v2")
     keys = [
-        engine.backbone_key(row, size_px, kind, None)
-        for row, size_px, kind in [
-            (tiny, 32, "openvino"),
-            (tiny, 48, "openvino"),
-            (tiny, 32, "keras"),
-            (v2, 32, "openvino"),
+        engine.backbone_key(row, size_px, kind, None, features)
+        for row, size_px, kind, features in [
+            (tiny, 32, "openvino", "last"),
+            (tiny, 48, "openvino", "last"),
+            (tiny, 32, "keras", "last"),
+            (v2, 32, "openvino", "last"),
+            (tiny, 32, "openvino", "stages"),
         ]
     ]
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 5
     assert keys[0] == engine.backbone_key(tiny, 32, "openvino", None)
 
 

@@ -18,6 +18,7 @@ TECHNIQUE_WORDS = {"features": "feature extraction", "finetune": "fine-tuning"}
 
 TECHNIQUES = tuple(TECHNIQUE_WORDS)
 
+FEATURES = ("stages", "last")
 FITS = ("squash", "crop", "pad")
 AUGMENTS = ("auto", "none", "light", "full")
 LAYOUTS = ("auto", "classes", "parts")

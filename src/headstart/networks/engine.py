@@ -1,24 +1,23 @@
 """Graphs as they run: OpenVINO in float32 on a CPU, Keras on a GPU and where OpenVINO answers otherwise.
 
-OpenVINO's graphs are converted from TensorFlow's, because Keras's own OpenVINO export of some families
-is several times slower, and run in float32, because the default precision (bfloat16 where the processor
-has it) gives other features (docs/design.md has the measurements).
+Where a backbone's steps are described, OpenVINO's graph is built of them, without TensorFlow. Those of
+Keras's own networks are converted from TensorFlow's, because Keras's own OpenVINO export of some families
+is several times slower, and kept. All run in float32, because the default precision (bfloat16 where the
+processor has it) gives other features (docs/design.md has the measurements).
 """
 
 import contextlib
 import errno
 import functools
 import hashlib
-import importlib
 import os
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from headstart.base.arrays import Floats
 from headstart.base.errors import EngineMismatch, disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks import backbones, weights
-from headstart.networks.backbones import import_keras
+from headstart.networks.backbones import has_keras, import_keras, import_openvino, keras_applications
 from headstart.networks.table import Backbone
 from headstart.pictures.pixels import Pixels, batches, core_count
 from headstart.storage import checksums
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     import openvino
     from keras import Model
 
-GRAPH_VERSION = 3
-"""Part of the name of every kept graph; raised when the conversion changes what comes out."""
+GRAPH_VERSION = 4
+"""Part of every `backbone_key`; raised when a graph is made so that something else comes out."""
 
 """The file that a saved engine is, by its kind; a graph's weights are beside it, in a .bin."""
 
@@ -72,8 +71,8 @@ class Engine(ABC):
         Args:
             head_weights: float32 (D, C); the output is softmax(features @ head_weights + bias).
             bias: float32 (C,).
-            references: float32 (R, D), from `novelty.references`; with them there is a second output, (1,),
-                what `novelty.scores` gives.
+            references: float32 (R, E), from `novelty.references` on the last E of the D features; with them
+                there is a second output, (1,), what `novelty.scores` gives.
         """
 
     @abstractmethod
@@ -163,6 +162,16 @@ class OpenVINOEngine(Engine):
         """Return the first output, all cores at work on it."""
         return np.array(self._compiled("LATENCY")(picture[None])[0][0], dtype=np.float32)
 
+    def resized(self, image_size_px: int) -> "OpenVINOEngine":
+        """Return an engine of the same graph that eats pictures of another size; this one stays as it is.
+
+        A graph that was converted for a picture of an odd size, say, need not be the network at an even one:
+        `open_backbone` knows which are alike.
+        """
+        graph = self.graph.clone()
+        graph.reshape([-1, image_size_px, image_size_px, 3])
+        return OpenVINOEngine(graph)
+
     @functools.cache  # noqa: B019  (an engine lives as long as its graph)
     def _compiled(self, hint: str) -> "openvino.CompiledModel":
         openvino = import_openvino()
@@ -186,7 +195,8 @@ class OpenVINOEngine(Engine):
         logits = ops.add(ops.matmul(features, head_weights, False, False), bias)
         outputs = {"probabilities": ops.softmax(logits, axis=1)}
         if references is not None:
-            unit = ops.normalize_l2(features, [1], float(np.finfo(np.float32).tiny), "max")
+            last = ops.slice(features, [-references.shape[1]], [np.iinfo(np.int64).max], [1], [1])
+            unit = ops.normalize_l2(last, [1], float(np.finfo(np.float32).tiny), "max")
             nearest = ops.reduce_max(ops.matmul(unit, references, False, True), [1], keep_dims=True)
             outputs["novelty"] = ops.subtract(np.float32(1), nearest)
         for name, node in outputs.items():
@@ -211,22 +221,6 @@ class OpenVINOEngine(Engine):
     def output_shape(self) -> tuple[int, ...]:
         """See `Engine`."""
         return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
-
-
-def import_openvino() -> Any:
-    """Return OpenVINO, imported so that it reports to nobody.
-
-    As it is imported, and at each conversion, it would send its makers an event with a number for this user,
-    out of a process that it forks. Where its package for that is missing it does without, so that is hidden
-    from it.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        try:
-            importlib.import_module("openvino")
-        finally:
-            del sys.modules["openvino_telemetry"]
-    return importlib.import_module("openvino")
 
 
 def _outputs(request: Any) -> tuple[Floats, ...]:
@@ -262,7 +256,8 @@ class KerasEngine(Engine):
         layer.set_weights([head_weights, bias])
         if references is not None:
             cosines = keras.layers.Dense(len(references), use_bias=False, name="cosines")
-            unit = keras.layers.UnitNormalization(name="unit")(features)
+            last = features[:, -references.shape[1] :]
+            unit = keras.layers.UnitNormalization(name="unit")(last)
             nearest = keras.ops.max(cosines(unit), axis=1, keepdims=True)
             outputs.append(keras.layers.Rescaling(-1.0, offset=1.0, name="novelty")(nearest))
             cosines.set_weights([references.T])
@@ -308,9 +303,54 @@ def processor() -> str:
     return f"{', '.join([name, *kernels])}, {n_cores} core{'s' * (n_cores != 1)}"
 
 
+def join(engines: Sequence[Engine]) -> Engine:
+    """Return an engine from one picture to the features of several, side by side in their order.
+
+    Args:
+        engines: Of one kind, which eat pictures of one size; they stay as they are.
+
+    Raises:
+        EngineMismatch: Some run on OpenVINO and some on Keras.
+        ValueError: They eat pictures of several sizes.
+    """
+    if len({one.image_size_px for one in engines}) != 1:
+        raise ValueError(f"pictures of several sizes: {[one.image_size_px for one in engines]}")
+    on_openvino = [one for one in engines if isinstance(one, OpenVINOEngine)]
+    on_keras = [one for one in engines if isinstance(one, KerasEngine)]
+    if on_openvino and on_keras:
+        raise EngineMismatch("Some networks run on OpenVINO, others on Keras.", WITH_KERAS)
+    return _join_openvino(on_openvino) if on_openvino else _join_keras(on_keras)
+
+
+def _join_openvino(engines: Sequence[OpenVINOEngine]) -> OpenVINOEngine:
+    openvino = import_openvino()
+    from openvino import opset13 as ops
+
+    graphs = [one.graph.clone() for one in engines]
+    pixels = graphs[0].get_parameters()[0]
+    for graph in graphs[1:]:
+        graph.input(0).replace(pixels.output(0))
+    features = ops.concat([graph.output(0).get_node().input_value(0) for graph in graphs], 1)
+    features.output(0).set_names({"features"})
+    return OpenVINOEngine(openvino.Model([features], [pixels], "joined"))
+
+
+def _join_keras(engines: Sequence[KerasEngine]) -> KerasEngine:
+    keras = import_keras()
+    pixels = keras.Input(engines[0].model.input.shape[1:], dtype="float32", name="pixels")
+    # Under other names, for a model has none twice.
+    parts = [
+        keras.Model(one.model.input, one.model.output, name=f"part_{number}")
+        for number, one in enumerate(engines)
+    ]
+    features = keras.layers.Concatenate(name="features")([part(pixels) for part in parts])
+    return KerasEngine(keras.Model(pixels, features, name="joined"))
+
+
 def _has_gpu() -> bool:
     # The driver is looked for first: to ask TensorFlow means to import it, for seconds.
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+    has_driver = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg"))
+    if not has_driver or not has_keras():
         return False
     import_keras()
     import tensorflow
@@ -318,66 +358,89 @@ def _has_gpu() -> bool:
     return bool(tensorflow.config.list_physical_devices("GPU"))
 
 
-def backbone_key(row: Backbone, image_size_px: int, kind: str, weights_dir: Path | None) -> str:
+def backbone_key(
+    row: Backbone, image_size_px: int, kind: str, weights_dir: Path | None, features: str = "last"
+) -> str:
     """Return 16 hexadecimal digits that stand for all that decides what a backbone makes of pixels."""
-    openvino = import_openvino()
+    return _digits(GRAPH_VERSION, kind, features, row, weights.fingerprint(row, weights_dir), image_size_px)
 
-    decided_by = (
-        GRAPH_VERSION,
-        kind,
-        row,
-        weights.fingerprint(row, weights_dir),
-        image_size_px,
-        openvino.__version__,
-    )
-    return hashlib.sha256(repr(decided_by).encode()).hexdigest()[:16]
+
+def _digits(*decided_by: object) -> str:
+    version = import_openvino().__version__
+    return hashlib.sha256(repr((*decided_by, version)).encode()).hexdigest()[:16]
 
 
 def open_backbone(
     row: Backbone,
-    examples: Pixels,
+    examples: Pixels | None = None,
     *,
+    image_size_px: int | None = None,
+    features: str = "last",
     asked: str = "auto",
     weights_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Engine:
-    """Return a backbone with its ImageNet weights, from disk where its graph was kept before.
+    """Return a backbone with its ImageNet weights.
 
-    The first time, and where what was kept is damaged, TensorFlow is loaded and the graph converted, which
-    takes some ten seconds.
+    OpenVINO's graph of one whose steps are described is built in less than a second. One of Keras's own is
+    kept on disk and read from there; the first time, and where what was kept is damaged, TensorFlow is
+    loaded and the graph converted, which takes some ten seconds.
 
     Args:
         row: Of the table of backbones.
-        examples: uint8 (B, S, S, 3), photos to compare OpenVINO with Keras on; S is what it will eat.
+        examples: uint8 (B, S, S, 3), photos to compare a converted graph with Keras on; None: made pictures.
+        image_size_px: S, what it will eat; by default the examples' side, or the row's.
+        features: "last" or "stages"; see `backbones.vector_size`.
         asked: "auto", "openvino" or "keras"; see `choose`.
         weights_dir: Folder to look for weight files in first.
         progress: Told what is prepared, and of a graph that is refused or damaged.
 
     Raises:
         WeightsError: The weights are neither here nor to be had, or not the expected ones.
-        MissingPackage: TensorFlow is not installed, and the graph is not kept yet.
+        MissingPackage: TensorFlow is needed and not installed.
     """
-    progress = progress or Progress()
-    image_size_px, kind = examples.shape[1], choose(asked)
-    path = kept_path(row, image_size_px, weights_dir)
-    if kind == "openvino" and (found := _recall(path, progress)):
-        return found
+    progress, kind = progress or Progress(), choose(asked)
+    size_px = image_size_px or (row.input_size_px if examples is None else examples.shape[1])
+    needed = Needed(features=features, image_size_px=size_px, weights_dir=weights_dir, progress=progress)
+    if kind == "keras":
+        return KerasEngine(backbones.build(row.name, **needed))
+    if row.is_described:
+        return OpenVINOEngine(backbones.build_openvino(row.name, **needed))
+    path = kept_path(row, size_px, weights_dir, features)
+    if found := _recall(path, progress):
+        return found.resized(size_px)
     progress.remark(f"Preparing {row.name} for this processor, once.")
-    model = backbones.build(row.name, image_size_px=image_size_px, weights_dir=weights_dir, progress=progress)
-    engine = prepare(model, examples, kind, progress)
+    model = backbones.build(row.name, **needed)
+    engine = prepare(model, _made(size_px) if examples is None else examples, kind, progress)
     if isinstance(engine, OpenVINOEngine):
         _keep(engine, path)
     return engine
 
 
-def _recall(path: Path, progress: Progress) -> Engine | None:
+class Needed(TypedDict):
+    """What decides a graph beside its row; see `backbones.build`."""
+
+    features: str
+    image_size_px: int
+    weights_dir: Path | None
+    progress: Progress
+
+
+def _made(size_px: int) -> Pixels:
+    """Return pictures of smooth blotches, (4, S, S, 3): noise would hardly excite a backbone."""
+    blotches = np.random.default_rng(0).random((4, 8, 8, 3)) * 255
+    positions = np.arange(size_px) * 8 // size_px
+    return np.asarray(blotches[:, positions][:, :, positions], np.uint8)
+
+
+def _recall(path: Path, progress: Progress) -> "OpenVINOEngine | None":
     """Return what was kept, if it is there and as it was written; else it is there no more."""
     if not path.is_dir():
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # `headstart cache prune` takes away what was not used for longest
     try:
-        return load(path)
+        return _load_openvino(path)
     except RuntimeError:
         progress.remark(f"The converted network in {path} is damaged; it is made anew.")
         discard(path)
@@ -399,25 +462,14 @@ def _keep(engine: Engine, path: Path) -> None:
                     raise
 
 
-def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None) -> Path:
-    """Return the folder where the converted graph of a backbone is, or will be."""
-    key = backbone_key(row, image_size_px, "openvino", weights_dir)
-    return cache_dir() / "graphs" / f"{row.name}-{image_size_px}-{key}"
+def kept_path(row: Backbone, image_size_px: int, weights_dir: Path | None, features: str = "last") -> Path:
+    """Return the folder where the converted graph of one of Keras's networks is, or will be.
 
-
-def kept(row: Backbone) -> Iterator[tuple[str, Engine]]:
-    """Yield the keys and graphs that are kept of a backbone with the table's weights, without TensorFlow.
-
-    A damaged one is passed over.
+    It is the same for all sizes of picture at which the network is the same.
     """
-    for path in sorted((cache_dir() / "graphs").glob(f"{row.name}-*-*")):
-        size_px = path.name.split("-")[-2]
-        if size_px.isdigit() and path == kept_path(row, int(size_px), None):
-            try:
-                engine = load(path)
-            except RuntimeError:
-                continue
-            yield backbone_key(row, int(size_px), "openvino", None), engine
+    drawn = keras_applications.drawn_for(row, image_size_px)
+    key = _digits(GRAPH_VERSION, features, row, weights.fingerprint(row, weights_dir), drawn)
+    return cache_dir() / "graphs" / f"{row.name}-{features}-{key}"
 
 
 def prepare(model: "Model", examples: Pixels, kind: str, progress: Progress) -> Engine:
@@ -522,13 +574,16 @@ def load(folder: Path) -> Engine:
     Raises:
         RuntimeError: It is damaged.
     """
-    openvino = import_openvino()
-
-    checksums.check(folder)
     kept = folder / filenames.KERAS_MODEL
-    if kept.exists():
-        try:
-            return KerasEngine(import_keras().saving.load_model(kept, safe_mode=True))
-        except (ValueError, OSError) as error:
-            raise RuntimeError(str(error)) from error
-    return OpenVINOEngine(openvino.Core().read_model(folder / filenames.GRAPH))
+    if not kept.exists():
+        return _load_openvino(folder)
+    checksums.check(folder)
+    try:
+        return KerasEngine(import_keras().saving.load_model(kept, safe_mode=True))
+    except (ValueError, OSError) as error:
+        raise RuntimeError(str(error)) from error
+
+
+def _load_openvino(folder: Path) -> OpenVINOEngine:
+    checksums.check(folder)
+    return OpenVINOEngine(import_openvino().Core().read_model(folder / filenames.GRAPH))

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.networks.engine import Engine, OpenVINOEngine, import_openvino
+from headstart.networks.backbones import import_openvino
+from headstart.networks.engine import Engine, OpenVINOEngine
 from headstart.pictures.pixels import Pixels
 from headstart.results.gallery import Method
 

@@ -129,8 +129,13 @@ class Extractor:
         return len({keys[index] for index in self.store.missing(keys)})
 
     def _keys(self, digests: Sequence[str]) -> list[bytes]:
-        what = f"float16 {self.identity} {self.engine.image_size_px} {self.fit} {PIXELS_VERSION}".encode()
-        return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
+        return keys_of(self.identity, self.engine.image_size_px, self.fit, digests)
+
+
+def keys_of(identity: str, image_size_px: int, fit: str, digests: Sequence[str]) -> list[bytes]:
+    """Return what the store knows the vectors of photos by; see `Extractor`."""
+    what = f"float16 {identity} {image_size_px} {fit} {PIXELS_VERSION}".encode()
+    return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
 
 
 def extract(

@@ -4,7 +4,9 @@ Published accuracies are top-1 on ImageNet's validation set as their source stat
 `parameters` counts the graph without the classification layer, as Keras's `count_params()` does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,21 @@ class KerasFile:
     checksum: str
 
 
+Moment = Literal["mean", "std"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer whose maps tell something: of each channel, the mean or the standard deviation over them.
+
+    `layer` is a step of a described network, or a layer of a Keras graph; what counts is what comes out
+    behind its BatchNorm and its activation.
+    """
+
+    layer: str
+    takes: Moment
+
+
 @dataclass(frozen=True)
 class Backbone:
     """One row: a network without its classification layer, and where its ImageNet weights come from.
@@ -43,7 +60,7 @@ class Backbone:
 
     name: str
     family: str
-    builder: str  # "module:function" below headstart.networks.backbones
+    builder: str  # "module:function" below headstart.networks.backbones; returns a `Network`, or is KERAS
     input_size_px: int
     feature_size: int
     parameters: int
@@ -54,6 +71,21 @@ class Backbone:
     top1_source: str
     last_block: str  # the last block is this layer and all after it
     default_unfreeze: str  # "last", "half", "all", or a number of layers
+    places: tuple[Place, ...] = ()  # "stages" has these first; those of Keras's are found by a rule
+
+    @property
+    def is_described(self) -> bool:
+        """Whether its builder lists its steps, which Keras and OpenVINO build it of alike."""
+        return self.builder != KERAS
+
+
+def _places(*, spread: str, both: str) -> tuple[Place, ...]:
+    """Return places of which the deviation is taken, then those of which the mean is taken too."""
+    return (*_taken(spread, "std"), *_taken(both, "mean", "std"))
+
+
+def _taken(layers: str, *takes: Moment) -> Iterator[Place]:
+    return (Place(layer, one) for layer in layers.split() for one in takes)
 
 
 KERAS = "keras_applications:build"
@@ -461,7 +493,7 @@ TABLE: tuple[Backbone, ...] = (
     Backbone(
         name="mobilenet_v2",
         family="mobilenet_v2",
-        builder="mobilenet_v2:build",
+        builder="mobilenet_v2:describe",
         input_size_px=224,
         feature_size=1280,
         parameters=2_257_984,
@@ -478,11 +510,16 @@ TABLE: tuple[Backbone, ...] = (
         top1_source="torchvision, MobileNet_V2_Weights.IMAGENET1K_V1",
         last_block="block_17_expand",
         default_unfreeze="half",
+        places=_places(
+            spread="block_7_depthwise block_11_depthwise block_13_depthwise block_14_depthwise "
+            "block_17_depthwise",
+            both="block_10_add block_13_add block_16_add block_17_project",
+        ),
     ),
     Backbone(
         name="efficientnet_lite0",
         family="efficientnet_lite",
-        builder="efficientnet_lite:build",
+        builder="efficientnet_lite:describe",
         input_size_px=224,
         feature_size=1280,
         parameters=3_413_024,
@@ -499,11 +536,16 @@ TABLE: tuple[Backbone, ...] = (
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_16_expand",
         default_unfreeze="half",
+        places=_places(
+            spread="block_6_depthwise block_9_depthwise block_11_depthwise block_12_depthwise "
+            "block_16_depthwise",
+            both="block_8_add block_11_add block_15_add block_16_project",
+        ),
     ),
     Backbone(
         name="efficientnet_lite1",
         family="efficientnet_lite",
-        builder="efficientnet_lite:build",
+        builder="efficientnet_lite:describe",
         input_size_px=240,
         feature_size=1280,
         parameters=4_189_344,
@@ -520,11 +562,16 @@ TABLE: tuple[Backbone, ...] = (
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_21_expand",
         default_unfreeze="half",
+        places=_places(
+            spread="block_8_depthwise block_12_depthwise block_15_depthwise block_16_depthwise "
+            "block_21_depthwise",
+            both="block_11_add block_15_add block_20_add block_21_project",
+        ),
     ),
     Backbone(
         name="efficientnet_lite2",
         family="efficientnet_lite",
-        builder="efficientnet_lite:build",
+        builder="efficientnet_lite:describe",
         input_size_px=260,
         feature_size=1280,
         parameters=4_869_168,
@@ -541,12 +588,17 @@ TABLE: tuple[Backbone, ...] = (
         top1_source="tensorflow/tpu, models/official/efficientnet/lite",
         last_block="block_21_expand",
         default_unfreeze="half",
+        places=_places(
+            spread="block_8_depthwise block_12_depthwise block_15_depthwise block_16_depthwise "
+            "block_21_depthwise",
+            both="block_11_add block_15_add block_20_add block_21_project",
+        ),
     ),
     *KERAS_ROWS,
     Backbone(
         name="tiny",
         family="tiny",
-        builder="tiny:build",
+        builder="tiny:describe",
         input_size_px=32,
         feature_size=8,
         parameters=1_464,
@@ -557,5 +609,6 @@ TABLE: tuple[Backbone, ...] = (
         top1_source="random weights, for tests",
         last_block="block_3_conv",
         default_unfreeze="half",
+        places=_places(spread="block_3_conv", both="block_2_conv"),
     ),
 )

@@ -1,6 +1,7 @@
 """What an audit found, in words and as CSV files to act on; no photo is changed, moved or deleted."""
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,17 @@ import numpy as np
 from headstart.base import records
 from headstart.base.errors import DataError
 from headstart.base.progress import Progress
-from headstart.base.settings import FITS, Reading
-from headstart.networks import backbones, engine
-from headstart.networks.features import Extractor
+from headstart.base.settings import FEATURES, FITS, Reading
+from headstart.networks import backbones, engine, weights
+from headstart.networks.features import Extractor, keys_of
+from headstart.networks.table import Backbone
 from headstart.networks.vectors import Vectors
 from headstart.photos import duplicates, findings, variants
 from headstart.photos.audit import Audit, audit
 from headstart.photos.findings import KINDS, Finding
 from headstart.photos.groups import linked, members, merged, near_groups, numbered
 from headstart.photos.splits import PARTS
+from headstart.pictures import pixels
 from headstart.sources import listing, samples
 from headstart.sources.dataset import Dataset
 from headstart.storage.store import Store
@@ -106,14 +109,31 @@ def _with_lookalikes(found: Audit, store: Store) -> Audit:
 def _kept_features(found: Audit, store: Store) -> Iterator[tuple[str, Vectors]]:
     """Yield backbones with their last layer's means of all photos, (N, D), that need not be computed."""
     files = [found.dataset.file(index) for index in range(len(found.dataset))]
-    for name in duplicates.JUDGES:
-        row = backbones.find(name)
-        for key, graph in engine.kept(row):
-            for fit in FITS:
-                extractor = Extractor(graph, key, fit, store)
-                if not extractor.n_missing(found.digests):
-                    features = extractor.features(files, found.digests, "", Progress())
-                    yield name, features.last(row.feature_size)
+    for row in map(backbones.find, duplicates.JUDGES):
+        for (size_px, kind), fit in itertools.product(_ways(row, files), FITS):
+            key = engine.backbone_key(row, size_px, "openvino", None, kind)
+            if _is_kept(store, keys_of(key, size_px, fit, found.digests)):
+                frozen = engine.open_backbone(row, image_size_px=size_px, features=kind, asked="openvino")
+                extractor = Extractor(frozen, key, fit, store)
+                features = extractor.features(files, found.digests, "", Progress())
+                yield row.name, features.last(row.feature_size)
+
+
+def _ways(row: Backbone, files: Sequence[Path]) -> list[tuple[int, str]]:
+    """Return the sizes of picture and the kinds of features that a run may have taken without being told to.
+
+    Of a backbone whose weights are not here it has taken none.
+    """
+    if not weights.is_here(row, None):
+        return []
+    side = pixels.common_side(files)
+    sizes_px = [row.input_size_px, *([side] if side and side != row.input_size_px else [])]
+    return list(itertools.product(sizes_px, FEATURES))
+
+
+def _is_kept(store: Store, keys: list[bytes]) -> bool:
+    # Of most ways there is nothing, which one photo tells.
+    return not store.missing(keys[:1]) and not store.missing(keys)
 
 
 def report(data: str, found: Audit) -> Report:

@@ -7,15 +7,10 @@ pixels (x - 127) / 128.
 """
 
 import math
-from pathlib import Path
-from typing import Any
 
-from headstart.networks.backbones.inverted_residual import Block, Layers, begin, finish
-from headstart.networks.backbones.torch_weights import load
+from headstart.networks.backbones.description import Network
+from headstart.networks.backbones.inverted_residual import Block, steps
 from headstart.networks.table import Backbone
-
-CLASSIFIER = "_fc"
-"""Torch's name of the classification layer, which is not in the graph."""
 
 # Kernel, blocks, channels, expansion, stride of the first block: B0 of the paper.
 STAGES = (
@@ -36,29 +31,18 @@ WIDTH_AND_DEPTH = {
 }
 
 
-def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> Any:
-    """Return the graph, `pixels` to `features` (batch, 1280).
-
-    Args:
-        row: The row of the table; its name gives width and depth.
-        image_size_px: Side of the input.
-        weights_path: The torch file, or None for seeded random weights.
-
-    Raises:
-        WeightsError: The file is not this network's.
-        MissingPackage: TensorFlow is not installed.
-    """
+def describe(row: Backbone) -> Network:
+    """Return the network, whose features are 1280; the row's name gives width and depth."""
     blocks = _blocks(*WIDTH_AND_DEPTH[row.name])
-    layers = Layers(epsilon=1e-3, is_padded_evenly=False)
-    pixels, x = begin(image_size_px, 1 / 128, -127 / 128)
-    x = layers.convolve(x, "stem", 32, kernel=3, stride=2)
-    for number, block in enumerate(blocks, start=1):
-        x = layers.invert(x, f"block_{number}", block)
-    x = layers.convolve(x, "top", 1280, kernel=1, stride=1)
-    model = finish(pixels, x, row.name)
-    if weights_path is not None:
-        load(model, weights_path, _torch_names(blocks), left_out=[CLASSIFIER])
-    return model
+    return Network(
+        steps(32, blocks, row.feature_size),
+        scale=(1 / 128,) * 3,
+        offset=(-127 / 128,) * 3,
+        epsilon=1e-3,
+        is_padded_evenly=False,
+        torch_names=_torch_names(blocks),
+        classifier="_fc",
+    )
 
 
 def _blocks(width: float, depth: float) -> list[Block]:
@@ -76,12 +60,12 @@ def _round_to_8(n_channels: float) -> int:
     return nearest if nearest >= 0.9 * n_channels else nearest + 8
 
 
-def _torch_names(blocks: list[Block]) -> dict[str, str]:
-    names = {"stem": "_conv_stem", "stem_bn": "_bn0", "top": "_conv_head", "top_bn": "_bn1"}
+def _torch_names(blocks: list[Block]) -> dict[str, tuple[str, str]]:
+    names = {"stem": ("_conv_stem", "_bn0"), "top": ("_conv_head", "_bn1")}
     for number, block in enumerate(blocks, start=1):
-        steps = ["expand", "depthwise", "project"] if block.expand > 1 else ["depthwise", "project"]
-        for step in steps:
+        wide = ["expand"] if block.expand > 1 else []
+        for step in (*wide, "depthwise", "project"):
             norm = {"expand": 0, "depthwise": 1, "project": 2}[step]
-            names[f"block_{number}_{step}"] = f"_blocks.{number - 1}._{step}_conv"
-            names[f"block_{number}_{step}_bn"] = f"_blocks.{number - 1}._bn{norm}"
+            inside = f"_blocks.{number - 1}"
+            names[f"block_{number}_{step}"] = f"{inside}._{step}_conv", f"{inside}._bn{norm}"
     return names

@@ -4,8 +4,10 @@ Keras's `preprocess_input` stands outside some of its networks, inside others, a
 that it is given. Here one layer, `scale`, does it for all, and is the same for training and for serving.
 """
 
+import zlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import numpy as np
 
 from headstart.base.errors import SettingsError, WeightsError
 from headstart.networks.backbones import import_keras
-from headstart.networks.backbones.inverted_residual import seeded
-from headstart.networks.table import Backbone
+from headstart.networks.backbones.keras_builder import beside
+from headstart.networks.table import Backbone, Moment, Place
 
 # Of RGB in [0, 1], over ImageNet's training set; keras/src/applications/imagenet_utils.py, mode "torch".
 MEAN = np.array((0.485, 0.456, 0.406))
@@ -40,7 +42,7 @@ MINIMUM_SIZE_PX = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75
 """By family, where it is not 32: the smallest picture that Keras builds the network for."""
 
 
-def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> Any:
+def build(row: Backbone, *, image_size_px: int, weights_path: Path | None, features: str = "last") -> Any:
     """Return the graph, `pixels` to `features`, without nested models.
 
     Layers that Keras numbers by what else was built in the process are numbered from the start, so a
@@ -50,6 +52,7 @@ def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> An
         row: A row whose weights are a `KerasFile`.
         image_size_px: Side of the input.
         weights_path: Keras's own ImageNet file for `include_top=False`, or None for seeded random weights.
+        features: "last", the mean of the last layer, or "stages", what `places` finds before it.
 
     Raises:
         SettingsError: The network cannot be built for pictures this small.
@@ -67,7 +70,32 @@ def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> An
         _load(model, row, weights_path)
     if row.family in {"efficientnet", "convnext"}:
         model = _flatten(model, has_own_scale=weights_path is not None)
-    return import_keras().Model(model.inputs[0], model.output, name=row.name)
+    output = model.output if features == "last" else _stages(model)
+    return import_keras().Model(model.inputs[0], output, name=row.name)
+
+
+PADDED_BY_SIZE = {"efficientnet", "mobilenet_v2", "mobilenet_v3", "nasnet"}
+"""Families that pad as 'same' would, but by hand (`correct_pad` in Keras): otherwise if a side is odd."""
+
+HALVINGS = 5
+"""How often a picture's sides are halved on the way to stride 32."""
+
+
+def drawn_for(row: Backbone, image_size_px: int) -> tuple[int, ...]:
+    """Return what decides how the network is drawn for pictures of a size.
+
+    Example:
+        >>> from headstart.networks.backbones import find
+        >>> drawn_for(find("resnet50"), 224), drawn_for(find("efficientnet_b0"), 240)
+        ((), (0, 0, 0, 0, 1))
+    """
+    if row.family not in PADDED_BY_SIZE:
+        return ()
+    # The stem of NASNet alone is not padded.
+    sides = [(image_size_px - 1) // 2 if row.family == "nasnet" else image_size_px]
+    while len(sides) < HALVINGS:
+        sides.append(-(-sides[-1] // 2))
+    return tuple(side % 2 for side in sides)
 
 
 def _construct(row: Backbone, shape: tuple[int, int, int]) -> Any:
@@ -112,9 +140,80 @@ def _name_alike(model: Any) -> None:
 
 
 def _initialise(model: Any) -> None:
+    """Draw kernels of He's variance, each from a seed of its own: the same weights in each run."""
     for index, weight in enumerate(model.weights):
         if len(weight.shape) > 1:
-            weight.assign(seeded(str(index))(weight.shape))
+            seed = zlib.crc32(str(index).encode())
+            weight.assign(import_keras().initializers.HeNormal(seed=seed)(weight.shape))
+
+
+STRIDES = (16, 32)
+"""Of a layer whose maps are a place: how many pixels a side one value of its maps stands for."""
+
+
+def places(model: Any) -> tuple[Place, ...]:
+    """Return the places of a graph of Keras's, whatever its picture's size.
+
+    Of each distinct number of channels at each of `STRIDES` that is the last layer whose output all that
+    comes behind it is made of, so that it sums up the network before it; also the last concatenation, for
+    cells (NASNet) look past the one before them. What goes into a concatenation is in it, and is no place.
+    Mean and deviation are taken; of the last layer the deviation alone, for its mean is there already.
+
+    Args:
+        model: Pixels to the mean over the picture of the last layer.
+    """
+    feeding = _feeding(model)
+    strides = _strides(model.operations, feeding)
+    last = {
+        (strides[one.name], one.output.shape[-1]): one
+        for one in _summaries(model.operations, feeding)
+        if strides[one.name] in STRIDES
+    }
+    [at_the_end] = feeding[model.operations[-1].name]
+    moments: dict[bool, tuple[Moment, ...]] = {True: ("std",), False: ("mean", "std")}
+    return tuple(Place(one.name, takes) for one in last.values() for takes in moments[one is at_the_end])
+
+
+def _feeding(model: Any) -> dict[str, list[Any]]:
+    """Return for each operation, by its name, those whose outputs it takes."""
+    nodes = chain.from_iterable(model._nodes_by_depth.values())
+    return {
+        node.operation.name: [one._keras_history.operation for one in node.input_tensors] for node in nodes
+    }
+
+
+def _strides(operations: Sequence[Any], feeding: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    """Return by operation how many pixels a side a value of its maps stands for; 0: it has no maps."""
+    found: dict[str, int] = {}
+    for one in operations:
+        before = max((found[other.name] for other in feeding[one.name]), default=1)
+        has_maps = len(one.output.shape) == 4 and not type(one).__name__.startswith("Global")
+        found[one.name] = before * int(np.ravel(getattr(one, "strides", 1))[0]) if has_maps else 0
+    return found
+
+
+def _summaries(operations: Sequence[Any], feeding: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
+    """Yield the operations whose output all behind them is made of, and concatenations; see `places`."""
+    last_use, concatenated = dict.fromkeys((one.name for one in operations), 0), set()
+    for index, one in enumerate(operations):
+        for other in feeding[one.name]:
+            last_use[other.name] = index
+            if type(one).__name__ == "Concatenate":
+                concatenated.add(other.name)
+    in_use_until = 0
+    for index, one in enumerate(operations):
+        kind = type(one).__name__
+        is_all = in_use_until <= index or kind == "Concatenate"
+        # A border of zeros is no part of what a map tells.
+        if is_all and one.name not in concatenated and kind != "ZeroPadding2D":
+            yield one
+        in_use_until = max(in_use_until, last_use[one.name])
+
+
+def _stages(model: Any) -> Any:
+    model.layers[-1].name = "last"
+    outputs = {operation.name: operation.output for operation in model.operations}
+    return beside(model.output, [(outputs[place.layer], place.takes) for place in places(model)])
 
 
 def _load(model: Any, row: Backbone, path: Path) -> None:

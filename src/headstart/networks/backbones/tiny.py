@@ -1,25 +1,17 @@
 """A backbone of a thousand parameters with seeded random weights: it builds at once and needs no file."""
 
-from pathlib import Path
-from typing import Any
-
-from headstart.networks.backbones.inverted_residual import Layers, begin, finish
+from headstart.networks.backbones.description import Convolution, Network
 from headstart.networks.table import Backbone
 
 
-def build(row: Backbone, *, image_size_px: int, weights_path: Path | None) -> Any:
-    """Return the graph, `pixels` to `features` (batch, 8): three convolutions with BatchNorm and ReLU6.
-
-    Args:
-        row: The row of the table.
-        image_size_px: Side of the input.
-        weights_path: Ignored, for the weights are the same at every call.
-
-    Raises:
-        MissingPackage: TensorFlow is not installed.
-    """
-    layers = Layers(epsilon=1e-3, is_padded_evenly=False)
-    pixels, x = begin(image_size_px, 1 / 127.5, -1.0)
-    for name in ("block_1", "block_2", "block_3"):
-        x = layers.convolve(x, f"{name}_conv", row.feature_size, kernel=3, stride=2)
-    return finish(pixels, x, row.name)
+def describe(row: Backbone) -> Network:
+    """Return the network: three convolutions, whose features are 8."""
+    n = row.feature_size
+    sizes = (("block_1_conv", 3), ("block_2_conv", n), ("block_3_conv", n))
+    return Network(
+        tuple(Convolution(name, n_in, n, kernel=3, stride=2) for name, n_in in sizes),
+        scale=(1 / 127.5,) * 3,
+        offset=(-1.0,) * 3,
+        epsilon=1e-3,
+        is_padded_evenly=False,
+    )
