@@ -207,7 +207,8 @@ def test_a_run_predicts_what_it_measured(finished: Finished) -> None:
     ):
         assert prediction.label == row["predicted"]
         for name, probability in (prediction.probabilities or {}).items():
-            assert probability == pytest.approx(float(row[f"p_{name}"]), abs=1e-4)
+            # Measured on features that are kept at half precision.
+            assert probability == pytest.approx(float(row[f"p_{name}"]), abs=5e-4)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from headstart.base.errors import WeightsError
 from headstart.networks import torch_file
 from headstart.networks.backbones.description import Convolution, Network
 
-
 SEED = 6
 """Of random numbers; with it no channel of `tiny` is silent, and colours can be told by them."""
 
