@@ -167,7 +167,7 @@ def test_a_process_that_uses_the_store_and_a_graph_goes_on(filled: Path) -> None
         f"graph = open({str(filled / 'graphs' / 'new-224-02' / 'graph.bin')!r}, 'rb')\n"
         "with Store(Console()) as store:\n"
         "    print('open', flush=True); sys.stdin.readline()\n"
-        "    rows = np.ones((40, 1280), np.float16)\n"
+        "    rows = np.ones((40, 2560), np.float16)\n"
         "    print(store.fill([bytes([n]) * 32 for n in range(40)], rows).sum(), rows.sum())\n"
         "    store.put([(b'z' * 32, b'more')], 'checks')\n"
         "    print(store.get([b'z' * 32]), len(graph.read()))\n"
