@@ -14,6 +14,7 @@ from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from threadpoolctl import threadpool_limits
 
 from headstart.base.arrays import Floats, Integers, Rows
+from headstart.networks import vectors
 from headstart.networks.vectors import Vectors
 from headstart.training import cholesky, confidence, ridge, threads
 from headstart.training.ridge import Ridge
@@ -31,8 +32,8 @@ class Photos:
 
     def ridge(self) -> Ridge:
         """Return these, to be fitted on."""
-        vectors = Vectors((self.features[:, :1], self.features[:, 1:]))  # as of two backbones
-        return Ridge(vectors, self.labels, self.weights, self.n_classes)
+        both = Vectors((self.features[:, :1], self.features[:, 1:]))  # as of two backbones
+        return Ridge(both, self.labels, self.weights, self.n_classes)
 
     @property
     def every(self) -> Rows:
@@ -271,7 +272,7 @@ def test_one_array_holds_products_and_factor() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    blocks = 8 * ridge.BLOCK * 2000 * 4
+    blocks = 8 * vectors.BLOCK * 2000 * 4
     assert peak < n * n * 4 + blocks
 
 
