@@ -1,10 +1,10 @@
-"""The heat is where the evidence is: planted, computed by hand, by Keras's gradients, and by covering it."""
+"""The heat is where the evidence is: planted, computed by hand, and by blurring it."""
 
 import csv
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +15,12 @@ from conftest import Finished, made_photos
 from numpy.typing import NDArray
 
 import headstart
-from headstart.networks import backbones, engine, explanation
+from headstart.networks import backbones, engine
 from headstart.networks.classifier import Classifier
 from headstart.networks.engine import Engine, OpenVINOEngine
-from headstart.networks.explanation import CELLS, INFERENCES, Explainer, occlusion, overlay
+from headstart.networks.explanation import CELLS, INFERENCES, explain, occlusion, overlay
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
-from headstart.results.gallery import Method
 from headstart.training import probe
 
 Floats = NDArray[np.float32]
@@ -65,19 +64,13 @@ def colours(request: pytest.FixtureRequest) -> Engine:
     return frozen.with_head(head.weights, head.bias, np.eye(8, dtype=np.float32))
 
 
-@pytest.mark.parametrize("asked", ["cam", "occlusion"])
-def test_the_heat_of_a_class_is_on_its_patch_though_another_class_has_one_too(
-    colours: Engine, asked: Method
-) -> None:
-    explainer, random = Explainer(colours, asked), np.random.default_rng(2)
-    is_cam = asked == "cam" and isinstance(colours, OpenVINOEngine)
-    assert explainer.method == ("cam" if is_cam else "occlusion")
-    found = []
+def test_the_heat_of_a_class_is_on_its_patch_though_another_class_has_one_too(colours: Engine) -> None:
+    random, found = np.random.default_rng(2), []
     for _ in range(20):
         red, green = (CORNERS[index] for index in random.permutation(4)[:2])
         picture = planted(random, red=red, green=green)
         for label, corner in enumerate((red, green)):
-            found.append(hottest_corner(explainer.explain(picture, label)) == corner)
+            found.append(hottest_corner(explain(colours, picture, label)) == corner)
     assert np.mean(found) >= 0.8  # by chance 0.25
 
 
@@ -88,205 +81,84 @@ def hottest_corner(heat: Floats) -> tuple[int, int]:
 def test_heat_is_in_0_to_1_and_nothing_given_is_changed(colours: Engine) -> None:
     picture = planted(np.random.default_rng(3), blue=(0, 16))
     before, probabilities = picture.copy(), colours.answer(picture)
-    for asked in ("cam", "occlusion"):
-        heat = Explainer(colours, asked).explain(picture, 2)
-        assert heat.shape == (32, 32)
-        assert heat.dtype == np.float32
-        assert [float(heat.min()), float(heat.max())] == [0, 1]
-        assert np.array_equal(picture, before)
+    heat = explain(colours, picture, 2)
+    assert heat.shape == (32, 32)
+    assert heat.dtype == np.float32
+    assert [float(heat.min()), float(heat.max())] == [0, 1]
+    assert np.array_equal(picture, before)
     assert np.array_equal(colours.answer(picture), probabilities)
 
 
 # Evidence that is known.
 
 
-def watcher(gain: float) -> OpenVINOEngine:
-    """The log-odds of class 1 are `gain` times the mean brightness, of rows 8-11, columns 20-23, white 1."""
-    import openvino
-    from openvino import opset13 as ops
+class Watcher(OpenVINOEngine):
+    """The log-odds of class 1 are `gain` times the mean brightness of one cell of 8 x 8, white 1."""
 
-    picture = ops.parameter([-1, 32, 32, 3], np.uint8)
-    cell = ops.slice(ops.convert(picture, "f32"), [8, 20], [12, 24], [1, 1], [1, 2])
-    brightness = ops.reduce_mean(cell, [1, 2, 3])
-    logits = ops.matmul(ops.unsqueeze(brightness, 1), np.array([[0, gain / 255]], np.float32), False, False)
-    return OpenVINOEngine(openvino.Model([ops.softmax(logits, 1)], [picture], "watcher"))
+    def __init__(self, gain: float, row: int, column: int) -> None:
+        import openvino
+        from openvino import opset13 as ops
+
+        picture = ops.parameter([-1, 32, 32, 3], np.uint8)
+        begin, end = [4 * row, 4 * column], [4 * row + 4, 4 * column + 4]
+        cell = ops.slice(ops.convert(picture, "f32"), begin, end, [1, 1], [1, 2])
+        brightness = ops.unsqueeze(ops.reduce_mean(cell, [1, 2, 3]), 1)
+        logits = ops.matmul(brightness, np.array([[0, gain / 255]], np.float32), False, False)
+        super().__init__(openvino.Model([ops.softmax(logits, 1)], [picture], "watcher"))
+        self.n_asked = 0
+
+    def outputs(self, pictures: Iterable[Pixels]) -> Iterator[tuple[Floats, ...]]:
+        for outputs in super().outputs(pictures):
+            self.n_asked += 1
+            yield outputs
 
 
 @pytest.mark.parametrize("gain", [1, 40])
-def test_occlusion_worked_by_hand(gain: float) -> None:
-    # Of 8 x 8 cells of 4 x 4 pixels, the white one is row 2, column 5. The mean colour is 255 / 64, so 4.
-    # Four of the 81 patches cover the white cell; each neighbour to its side is under two of these, each one
-    # across a corner under one. With a gain of 40 the probability is 1 in float32 before and after.
+@pytest.mark.parametrize("cell", [(row, column) for row in range(8) for column in (0, row, 5)])
+def test_the_cell_that_decides_is_the_hottest(gain: float, cell: tuple[int, int]) -> None:
+    # The mean colour is 255 / 64, so 4. Whatever patch covers the cell, the log-odds fall by as much; so
+    # does their mean. With a gain of 40 the probability is 1 in float32 before and after.
+    row, column = cell
     picture = np.zeros((32, 32, 3), np.uint8)
-    picture[8:12, 20:24] = 255
+    picture[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
     fall = gain * (255 - 4) / 255
-    expected = np.zeros((CELLS, CELLS))
-    expected[1:4, 4:7] = fall * np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
-    assert occlusion(watcher(gain), picture, 1) == pytest.approx(expected, rel=1e-5, abs=1e-9)
-    assert occlusion(watcher(gain), picture, 0) == pytest.approx(-expected, rel=1e-5, abs=1e-9)
-    explainer = Explainer(watcher(gain))
-    assert explainer.method == "occlusion"
-    heat = explainer.explain(picture, 1)
-    assert heat[8:12, 20:24].max() == 1
-    assert heat[22:].max() == heat[:, :9].max() == 0
-    assert explainer.explain(picture, 0).max() == 0
+    watcher = Watcher(gain, row, column)
+    found = occlusion(watcher, picture, 1)
+    assert watcher.n_asked == INFERENCES == 26
+    assert found[row, column] == pytest.approx(fall, rel=1e-5)
+    others = np.delete(found, 8 * row + column)
+    assert others.max() < 0.9 * fall
+    assert others.min() > -1e-9
+    rows, columns = np.indices((CELLS, CELLS))
+    is_far = np.maximum(abs(rows - row), abs(columns - column)) > 3
+    assert np.abs(found[is_far]).max() < 1e-9
+    heat = explain(watcher, picture, 1)
+    hottest = np.unravel_index(heat.argmax(), heat.shape)
+    assert [place // 4 for place in hottest] == [row, column]
+    assert explain(watcher, picture, 0).max() == 0
 
 
-def test_what_speaks_against_a_class_everywhere_leaves_it_cold() -> None:
-    # Features are not negative behind ReLU6, so with these weights every place speaks for class 1.
-    weights = np.outer(np.ones(8), [-1, 1]).astype(np.float32)
-    explainer = Explainer(tiny().with_head(weights, np.zeros(2, np.float32)))
-    for picture in made_photos(32):
-        assert explainer.explain(picture, 0).max() == 0
-        assert explainer.explain(picture, 1).max() == 1
+def all_places(engine: Engine, picture: Pixels, label: int) -> Floats:
+    """The same by its definition, every place asked about: 81 patches of 2 x 2 cells."""
+    size_px, falls = len(picture) // 8, np.zeros((9, 9))
+    odds = [np.log(one[label] / (1 - one[label])) for one in [engine.answer(picture).astype(np.float64)]]
+    for row, column in np.ndindex(9, 9):
+        covered = picture.copy()
+        top, left = (max(0, place - 1) * size_px for place in (row, column))
+        bottom, right = (min(8, place + 1) * size_px for place in (row, column))
+        covered[top:bottom, left:right] = picture.mean(axis=(0, 1)).round()
+        answer = engine.answer(covered).astype(np.float64)
+        falls[row, column] = odds[0] - np.log(answer[label] / (1 - answer[label]))
+    return np.asarray((falls[:-1, :-1] + falls[1:, :-1] + falls[:-1, 1:] + falls[1:, 1:]) / 4)
 
 
-@pytest.mark.parametrize("name", ["tiny", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
-def test_keras_gradients_give_the_same_map(name: str) -> None:
-    """Grad-CAM by TensorFlow's own gradients of the log-odds, resized by TensorFlow."""
-    row = backbones.find(name)
-    pictures = made_photos(row.input_size_px)
-    model, head = backbones.build(name), random_head(row.feature_size)
-    whole = engine.open_backbone(row, pictures).with_head(*head)
-    explainer = Explainer(whole)
-    assert explainer.method == "cam"
-    for picture in pictures:
+def test_a_third_of_the_places_give_the_map_of_all() -> None:
+    engine, agreement = tiny().with_head(*random_head(8)), []
+    for picture in made_photos(32, count=12):
         for label in range(3):
-            expected = grad_cam(model, head, picture, label)
-            assert expected.max() > 0
-            assert cosine(explainer.explain(picture, label), expected) > 0.99
-
-
-def grad_cam(model: Any, head: tuple[Floats, Floats], picture: Pixels, label: int) -> Floats:
-    import tensorflow as tf
-
-    keras = backbones.import_keras()
-    pooled = next(
-        layer for layer in reversed(model.layers) if isinstance(layer, keras.layers.GlobalAveragePooling2D)
-    )
-    to_maps = keras.Model(model.input, pooled.input)
-    with tf.GradientTape() as tape:
-        maps = to_maps(picture[None].astype(np.float32), training=False)
-        tape.watch(maps)
-        logits = (
-            tf.reduce_mean(maps, axis=(1, 2))[0] @ head[0] + head[1]
-            if False
-            else (tf.linalg.matvec(head[0], tf.reduce_mean(maps, axis=(1, 2))[0], transpose_a=True) + head[1])
-        )
-        others = tf.concat([logits[:label], logits[label + 1 :]], axis=0)
-        log_odds = logits[label] - tf.reduce_logsumexp(others)
-    alphas = tf.reduce_mean(tape.gradient(log_odds, maps), axis=(1, 2))
-    heat = tf.nn.relu(tf.reduce_sum(maps * alphas[:, None, None], axis=-1))[..., None]
-    return np.asarray(tf.image.resize(heat, picture.shape[:2], method="bicubic"))[0, ..., 0].clip(min=0)
-
-
-def cosine(one: Floats, other: Floats) -> float:
-    return float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-# Ends of graphs.
-
-WEIGHTS, _ = random_head(8)
-
-
-def ended(end: Callable[[Any, Any], Any]) -> OpenVINOEngine:
-    """The tiny backbone with another end, which is given `ops` and the maps, (1, 8, 4, 4)."""
-    import openvino
-    from openvino import opset13 as ops
-
-    backbone = tiny()
-    assert isinstance(backbone, OpenVINOEngine)
-    whole = backbone.graph.clone()
-    pooling = whole.output(0).get_node().input_value(0).get_node()
-    result = end(ops, pooling.input_value(0))
-    return OpenVINOEngine(openvino.Model([result], whole.get_parameters(), "ended"))
-
-
-def softmax(ops: Any, pooled: Any, weights: Floats = WEIGHTS) -> Any:
-    return ops.softmax(ops.matmul(pooled, weights, False, False), 1)
-
-
-SAME: dict[str, Callable[[Any, Any], Any]] = {
-    "no bias": lambda ops, maps: softmax(ops, ops.reduce_mean(maps, [2, 3])),
-    "bias first": lambda ops, maps: ops.softmax(
-        ops.add(np.zeros(3, np.float32), ops.matmul(ops.reduce_mean(maps, [2, 3]), WEIGHTS, False, False)),
-        1,
-    ),
-    "weights transposed": lambda ops, maps: ops.softmax(
-        ops.matmul(ops.reduce_mean(maps, [2, 3]), WEIGHTS.T.copy(), False, True), 1
-    ),
-    "axes from the end": lambda ops, maps: softmax(ops, ops.reduce_mean(maps, [-1, -2])),
-    "channels last": lambda ops, maps: softmax(
-        ops, ops.reduce_mean(ops.transpose(maps, [0, 2, 3, 1]), [1, 2])
-    ),
-    "reshaped": lambda ops, maps: softmax(
-        ops, ops.reshape(ops.reduce_mean(maps, [2, 3], keep_dims=True), [-1, 8], False)
-    ),
-    "squeezed": lambda ops, maps: softmax(
-        ops, ops.squeeze(ops.reduce_mean(maps, [2, 3], keep_dims=True), [2, 3])
-    ),
-}
-
-OTHER: dict[str, Callable[[Any, Any], Any]] = {
-    "normalised after the pooling": lambda ops, maps: softmax(
-        ops, ops.mvn(ops.reduce_mean(maps, [2, 3]), [1], True, 1e-6, "inside_sqrt")
-    ),
-    "the greatest, not the mean": lambda ops, maps: softmax(ops, ops.reduce_max(maps, [2, 3])),
-    "each place of its own weight": lambda ops, maps: softmax(
-        ops, ops.reshape(maps, [-1, 128], False), random_head(128)[0]
-    ),
-    "rows alone": lambda ops, maps: softmax(
-        ops, ops.reshape(ops.reduce_mean(maps, [2]), [-1, 32], False), random_head(32)[0]
-    ),
-    "each class for itself": lambda ops, maps: ops.sigmoid(
-        ops.matmul(ops.reduce_mean(maps, [2, 3]), WEIGHTS, False, False)
-    ),
-}
-
-
-@pytest.mark.parametrize("form", SAME)
-def test_the_same_function_in_another_form_gives_the_same_map(form: str) -> None:
-    plain = Explainer(tiny().with_head(WEIGHTS, np.zeros(3, np.float32)))
-    explainer = Explainer(ended(SAME[form]))
-    assert explainer.method == "cam"
-    for picture in made_photos(32):
-        assert explainer.explain(picture, 1) == pytest.approx(plain.explain(picture, 1), abs=1e-4)
-
-
-@pytest.mark.parametrize("form", OTHER)
-def test_other_forms_are_explained_by_occlusion(form: str) -> None:
-    explainer = Explainer(ended(OTHER[form]))
-    assert explainer.method == "occlusion"
-    for picture in made_photos(32):
-        assert max(explainer.explain(picture, label).max() for label in range(3)) == 1
-
-
-@pytest.mark.parametrize("bits", [32, 16])
-def test_a_graph_read_back_from_disk_gives_the_same_map(bits: int, tmp_path: Path) -> None:
-    import openvino
-
-    whole = tiny().with_head(*random_head(8))
-    assert isinstance(whole, OpenVINOEngine)
-    openvino.save_model(whole.graph, tmp_path / "graph.xml", compress_to_fp16=bits == 16)
-    loaded = OpenVINOEngine(openvino.Core().read_model(tmp_path / "graph.xml"))
-    matmul = next(node for node in loaded.graph.get_ordered_ops() if node.get_type_name() == "MatMul")
-    kind = matmul.input_value(1).get_node().get_type_name()
-    assert kind == {32: "Constant", 16: "Convert"}[bits]
-    explainer = Explainer(loaded)
-    assert explainer.method == "cam"
-    for picture in made_photos(32):
-        expected = Explainer(whole).explain(picture, 2)
-        assert explainer.explain(picture, 2) == pytest.approx(expected, abs={32: 1e-5, 16: 2e-2}[bits])
-
-
-def test_the_graph_of_the_classifier_stays_as_it_is() -> None:
-    whole = tiny().with_head(*random_head(8))
-    assert isinstance(whole, OpenVINOEngine)
-    before = [node.get_friendly_name() for node in whole.graph.get_ordered_ops()]
-    Explainer(whole).explain(made_photos(32)[0], 0)
-    assert [node.get_friendly_name() for node in whole.graph.get_ordered_ops()] == before
-    assert (len(whole.graph.outputs), whole.output_shape) == (1, (3,))
-    assert whole.graph.output(0).get_node().input_value(0).get_node().get_type_name() == "Softmax"
+            found, expected = occlusion(engine, picture, label), all_places(engine, picture, label)
+            agreement.append(np.corrcoef(found.ravel(), expected.ravel())[0, 1])
+    assert np.median(agreement) > 0.8
 
 
 def test_a_saved_model_is_explained_without_tensorflow(finished: Finished) -> None:
@@ -294,41 +166,13 @@ def test_a_saved_model_is_explained_without_tensorflow(finished: Finished) -> No
         "import sys, pathlib, headstart; from headstart.networks import explanation;"
         "from headstart.pictures import pixels;"
         f"model = headstart.load(pathlib.Path({str(finished.folder)!r}));"
-        "explainer = explanation.Explainer(model.engine);"
         f"file = next(pathlib.Path({str(finished.photos)!r}).glob('red/*.jpg'));"
-        "explainer.explain(pixels.read(file, model.record.image_size_px, model.record.fit), 0);"
-        "print(explainer.method, *({'keras', 'tensorflow'} & set(sys.modules)))"
+        "picture = pixels.read(file, model.record.image_size_px, model.record.fit);"
+        "heat = explanation.explain(model.engine, picture, 0);"
+        "print(heat.shape[0], *({'keras', 'tensorflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stderr, done.stdout.split()) == ("", ["cam"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [
-        ("mobilenet_v3_small", "cam"),
-        ("efficientnet_v2_b0", "cam"),
-        ("resnet50_v2", "cam"),
-        ("vgg16", "cam"),
-        ("convnext_tiny", "occlusion"),
-    ],
-)
-def test_the_form_of_each_family_is_known_when_it_is_seen(name: str, method: Method) -> None:
-    pictures = made_photos(96, count=1)
-    model = backbones.build(name, image_size_px=96, random_weights=True)
-    frozen = OpenVINOEngine(engine.convert(model))
-    weights, bias = random_head(backbones.find(name).feature_size)
-    head = weights / np.abs(frozen(pictures)).max(), bias  # so that no probability is rounded to 0
-    explainer = Explainer(frozen.with_head(*head))
-    assert explainer.method == method
-    heats = [explainer.explain(picture, label) for picture in pictures for label in range(3)]
-    assert max(heat.max() for heat in heats) == 1
-    if method == "cam":
-        expected = [grad_cam(model, head, picture, label) for picture in pictures for label in range(3)]
-        assert all(
-            cosine(one, other) > 0.99 for one, other in zip(heats, expected, strict=True) if other.any()
-        )
+    assert (done.stderr, done.stdout.split()) == ("", ["32"])
 
 
 # What is wrong with what was given.
@@ -345,7 +189,7 @@ def test_the_form_of_each_family_is_known_when_it_is_seen(name: str, method: Met
 )
 def test_what_does_not_fit_is_refused(picture: Any, label: int, message: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Explainer(tiny().with_head(*random_head(8))).explain(picture, label)
+        explain(tiny().with_head(*random_head(8)), picture, label)
     assert str(caught.value) == message
 
 
@@ -389,14 +233,11 @@ def test_blurring_what_is_hot_costs_more_than_blurring_another_place(
     elsewhere = np.mean(
         [falls(model.engine, pictures, labels, [square(random) for _ in files]) for _ in range(5)], axis=0
     )
-    for asked in ("cam", "occlusion"):
-        explainer = Explainer(model.engine, asked)
-        assert explainer.method == asked
-        heats = [explainer.explain(picture, label) for picture, label in zip(pictures, labels, strict=True)]
-        hot = falls(model.engine, pictures, labels, [hottest(heat) for heat in heats])
-        print(f"{data}, {technique}, {asked}: {hot.mean():.3f} where hot, {elsewhere.mean():.3f} elsewhere")
-        difference = hot - elsewhere
-        assert difference.mean() > 2 * difference.std() / np.sqrt(len(files))
+    heats = [explain(model.engine, picture, label) for picture, label in zip(pictures, labels, strict=True)]
+    hot = falls(model.engine, pictures, labels, [hottest(heat) for heat in heats])
+    print(f"{data}, {technique}: {hot.mean():.3f} where hot, {elsewhere.mean():.3f} elsewhere")
+    difference = hot - elsewhere
+    assert difference.mean() > 2 * difference.std() / np.sqrt(len(files))
 
 
 def trained(photos: Path, technique: str, folder: Path) -> tuple[Classifier, list[Path]]:
@@ -447,8 +288,3 @@ def falls(
     before, after = model(np.stack(pictures)), model(np.stack(blurred))
     rows = np.arange(len(labels))
     return (before[rows, labels] - after[rows, labels]).astype(np.float64)
-
-
-def test_covering_asks_as_often_as_the_forecast_counts() -> None:
-    asked = list(explanation._covered(np.zeros((32, 32, 3), np.uint8)))
-    assert len(asked) == INFERENCES["occlusion"] == 82  # 9 by 9 places of a patch, and the whole picture

@@ -257,7 +257,7 @@ def made_gallery(results: Results, paths: Sequence[str]) -> Gallery:
         )
         for number, path in enumerate(paths)
     )
-    explained = Explained(HOSTILE_PATH, names[0], names[1], 0.5, "cam", picture, picture)
+    explained = Explained(HOSTILE_PATH, names[0], names[1], 0.5, picture, picture)
     return Gallery(
         pictures=tuple(Picture(path, picture) for path in paths),
         explained=(explained,),
@@ -593,7 +593,7 @@ def test_ten_candidates_on_5000_photos_fit_into_6_mb(tmp_path: Path) -> None:
         made_gallery(results, paths[-projection.MAX_SPOTS :]),
         pictures=tuple(Picture(path, random.bytes(size)) for path in paths[: THUMBNAIL_BYTES // size]),
         explained=tuple(
-            Explained(path, "class 0", "class 1", 0.9, "cam", random.bytes(size), random.bytes(size))
+            Explained(path, "class 0", "class 1", 0.9, random.bytes(size), random.bytes(size))
             for path in paths[: EXPLAINED_BYTES // size // 2]
         ),
     )

@@ -124,9 +124,7 @@ def test_more_classes_and_turns_take_longer() -> None:
     # (1,200 + 3,000) photos of 1,280 features; 5^1.3 = 8.10 and 102^1.3 = 408.6.
     assert few == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 8.10), rel=1e-3)
     assert many == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 408.6), rel=1e-3)
-    judged = forecast.judging_stages(
-        COSTS, replace(WORK, n_classes=102), has_finetune=False, has_report=False
-    )
+    judged = forecast.judging_stages(COSTS, replace(WORK, n_classes=102), has_report=False)
     assert judged["learning curve"] > 3 * forecast.CURVE_S[0] * 4200 * 1280
     folds = replace(WORK, n_folds=5)
     ratio = forecast.features_stages(COSTS, folds)["probe"] / forecast.features_stages(COSTS, WORK)["probe"]

@@ -1,31 +1,20 @@
 """Why a classifier thinks so: how much each place of a photo speaks for one class.
 
-Most backbones with a head end in global average pooling, a linear layer and a softmax. The mean and the
-linear layer may change places, so the head, asked about each place of the last feature maps, says what
-that place adds to the logits: the class activation map (Zhou et al., Learning deep features for
-discriminative localization, CVPR 2016), which on this form is Grad-CAM (Selvaraju et al., ICCV 2017,
-section 3.1) but for a constant factor. It costs two inferences.
+A network is asked again with one patch of the photo after another covered (occlusion: Zeiler and Fergus,
+Visualizing and understanding convolutional networks, ECCV 2014), first all over the photo, then between the
+patches where most was lost. That takes any network as it is, whatever its head is fed.
 
-Any other network is asked again with one patch of the photo after another covered (occlusion: Zeiler and
-Fergus, Visualizing and understanding convolutional networks, ECCV 2014). It costs 82 inferences, and comes
-nearer to what the network needs, most of all where it was fine-tuned.
-
-Both show where the evidence is that counts for this network. Neither says that it is a good reason.
+It shows where the evidence is that counts for this network, not that it is a good reason.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.networks.backbones import import_openvino
-from headstart.networks.engine import Engine, OpenVINOEngine
+from headstart.networks.engine import Engine
 from headstart.pictures.pixels import Pixels
-from headstart.results.gallery import Method
-
-if TYPE_CHECKING:
-    import openvino
 
 Heat = NDArray[np.float32]
 
@@ -35,47 +24,45 @@ CELLS, PATCH = 8, 2
 PLACES = CELLS + PATCH - 1
 """Places of a patch along a side, those that reach over the border included."""
 
-INFERENCES: dict[Method, int] = {"cam": 2, "occlusion": 1 + PLACES**2}
-"""How often a network is asked for one map, by method."""
+COARSE = (CELLS // PATCH) ** 2
+"""Places that are asked about first: side by side, they cover the photo once."""
+
+FINE = 9
+"""Places that are asked about then, the most promising of those between.
+
+With them and the coarse ones the map is that of all 81 places, as far as 120 photos of clothing can tell
+(docs/design.md).
+"""
+
+INFERENCES = 1 + COARSE + FINE
+"""How often a network is asked for one map."""
 
 UNDERLAY, OPACITY = 0.6, 0.8
 """How bright the photo stays under the heat, so that the hottest is lighter than any part of it; and how
 much of the hottest's colour hides it."""
 
 
-class Explainer:
-    """Maps of heat over photos, for one classifier.
+def explain(engine: Engine, picture: Pixels, label: int) -> Heat:
+    """Return how much each place of a picture speaks for a class, against all others.
 
-    Attributes:
-        method: How they are made: "cam" only where it was asked for and the graph has the form for it.
+    Args:
+        engine: Pixels to probabilities.
+        picture: uint8 RGB (S, S, 3), as the engine eats it; not modified.
+        label: The class, an index into the class names; it need not be the predicted one.
+
+    Returns:
+        float32 (S, S) in [0, 1]: 1 where most speaks for the class, 0 where nothing does; if nothing
+        does anywhere, all 0. Maps of different pictures or classes have different scales.
+
+    Raises:
+        ValueError: A picture of another size or type, or a label outside the classes.
     """
+    import cv2
 
-    def __init__(self, engine: Engine, asked: Method = "cam") -> None:
-        self._engine = engine
-        self._places = _places(engine) if asked == "cam" else None
-        self.method: Method = "cam" if self._places else "occlusion"
-
-    def explain(self, picture: Pixels, label: int) -> Heat:
-        """Return how much each place of a picture speaks for a class, against its likeliest rivals.
-
-        Args:
-            picture: uint8 RGB (S, S, 3), as the classifier eats it; not modified.
-            label: The class, an index into the class names; it need not be the predicted one.
-
-        Returns:
-            float32 (S, S) in [0, 1]: 1 where most speaks for the class, 0 where nothing does; if nothing
-            does anywhere, all 0. Maps of different pictures or classes have different scales.
-
-        Raises:
-            ValueError: A picture of another size or type, or a label outside the classes.
-        """
-        _check(self._engine, picture, label)
-        if self._places:
-            probabilities = self._engine.answer(picture)
-            evidence = _against_rivals(self._places.answer(picture), probabilities, label)
-        else:
-            evidence = occlusion(self._engine, picture, label)
-        return _heat(evidence, len(picture))
+    _check(engine, picture, label)
+    positive = occlusion(engine, picture, label).clip(min=0).astype(np.float32)
+    resized = cv2.resize(positive, picture.shape[:2], interpolation=cv2.INTER_CUBIC).clip(min=0)
+    return np.asarray(resized / max(resized.max(), np.finfo(np.float32).tiny))
 
 
 def _check(engine: Engine, picture: Pixels, label: int) -> None:
@@ -86,95 +73,12 @@ def _check(engine: Engine, picture: Pixels, label: int) -> None:
         raise ValueError(f"the label is {label}; expected 0 to {n_classes - 1}")
 
 
-def _heat(evidence: NDArray[np.floating], size_px: int) -> Heat:
-    """Return the positive part, resized to a square and scaled to [0, 1]."""
-    import cv2
-
-    positive = evidence.clip(min=0).astype(np.float32)
-    resized = cv2.resize(positive, (size_px, size_px), interpolation=cv2.INTER_CUBIC).clip(min=0)
-    return np.asarray(resized / max(resized.max(), np.finfo(np.float32).tiny))
-
-
-def _against_rivals(
-    logits: NDArray[np.floating], probabilities: NDArray[np.floating], label: int
-) -> NDArray[np.floating]:
-    """Return what each place adds to the log-odds of a class, to first order, (h, w).
-
-    A class's own logit will not do: the same vector added to the head's weights of all classes changes
-    each map and no probability. The gradient of the log-odds is the class's weights minus the mean of the
-    others', each counted by its probability among them: what tells a shirt from a T-shirt, not from shoes.
-
-    Args:
-        logits: Of each place, (h, w, C).
-        probabilities: Of the whole picture, (C,).
-        label: The class.
-    """
-    # The smallest float leaves equal shares where all other probabilities are 0.
-    rivals = np.delete(probabilities, label).astype(np.float64) + np.finfo(np.float64).tiny
-    return np.asarray(logits[..., label] - np.delete(logits, label, axis=-1) @ (rivals / rivals.sum()))
-
-
-def _places(engine: Engine) -> OpenVINOEngine | None:
-    """Return the engine from a picture to what the head says of each place, without bias, (h, w, C).
-
-    None where the graph does not end in global average pooling, a linear layer and a softmax. The engine's
-    own graph stays as it is.
-    """
-    if not isinstance(engine, OpenVINOEngine):
-        return None
-    openvino = import_openvino()
-    from openvino import opset13 as ops
-
-    whole = engine.graph.clone()
-    head = _head(whole)
-    pooling = _pooling(head) if head else None
-    if not head or not pooling:
-        return None
-    places = ops.transpose(pooling.input_value(0), [0, *_sides(pooling), _channels(pooling)])
-    # The head's weights are taken as a node, whatever they are: a constant, or one of 16 bits converted.
-    logits = ops.matmul(places, head.input_value(1), False, head.get_attributes()["transpose_b"])
-    return OpenVINOEngine(openvino.Model([logits], whole.get_parameters(), "places"))
-
-
-def _head(graph: "openvino.Model") -> "openvino.Node | None":
-    """Return the MatMul that a graph ends in, but for a bias and a softmax."""
-    softmax = graph.output(0).get_node().input_value(0).get_node()
-    if softmax.get_type_name() != "Softmax":
-        return None
-    node = softmax.input_value(0).get_node()
-    inputs = node.input_values() if node.get_type_name() == "Add" else [softmax.input_value(0)]
-    found = [value.get_node() for value in inputs if value.get_node().get_type_name() == "MatMul"]
-    return found[0] if len(found) == 1 else None
-
-
-def _pooling(head: "openvino.Node") -> "openvino.Node | None":
-    """Return the mean over both sides of the feature maps whose result, as it is, the head takes."""
-    node = head.input_value(0).get_node()
-    while node.get_type_name() in ("Reshape", "Squeeze"):
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "ReduceMean" or node.input_value(1).get_node().get_type_name() != "Constant":
-        return None
-    maps, pooled = node.input_value(0).get_partial_shape(), head.input_value(0).get_partial_shape()
-    if len(maps) != 4 or len(_sides(node)) != 2 or 0 in _sides(node):
-        return None
-    return node if len(pooled) == 2 and pooled[1] == maps[_channels(node)] else None
-
-
-def _sides(pooling: "openvino.Node") -> list[int]:
-    """Return the axes that a mean of four-dimensional maps goes over, from the lowest."""
-    return sorted(int(axis) % 4 for axis in np.atleast_1d(pooling.input_value(1).get_node().data))
-
-
-def _channels(pooling: "openvino.Node") -> int:
-    """Return the axis that is left beside the batch's."""
-    return ({1, 2, 3} - set(_sides(pooling))).pop()
-
-
 def occlusion(engine: Engine, picture: Pixels, label: int) -> NDArray[np.float64]:
     """Return how far a class's log-odds fall, on average, when a cell and its neighbours are covered.
 
     Log-odds, since a probability near 1 hardly falls whatever is covered. Covered means painted in the
-    picture's mean colour. Patches reach over the border, so that each cell is covered equally often.
+    picture's mean colour. Patches reach over the border, so that each cell is covered equally often. Places
+    that were not asked about get what is estimated from their neighbours.
 
     Args:
         engine: Pixels to probabilities.
@@ -185,23 +89,44 @@ def occlusion(engine: Engine, picture: Pixels, label: int) -> NDArray[np.float64
         float64 (CELLS, CELLS): for each cell, the mean over the PATCH × PATCH patches that cover it;
         negative where the class is likelier without it.
     """
-    first, *others = engine.stream(_covered(picture))
-    falls = _log_odds(first, label) - np.array([_log_odds(one, label) for one in others])
-    windows = np.lib.stride_tricks.sliding_window_view(falls.reshape(PLACES, PLACES), (PATCH, PATCH))
+    falls = np.full((PLACES, PLACES), np.nan)
+    is_coarse = np.zeros_like(falls, bool)
+    is_coarse[PATCH - 1 :: PATCH, PATCH - 1 :: PATCH] = True
+    asked = itertools.chain([picture], _covered(picture, np.argwhere(is_coarse)))
+    whole, *coarse = (_log_odds(one, label) for one in engine.stream(asked))
+    falls[is_coarse] = whole - np.array(coarse)
+    promise = np.where(is_coarse, -np.inf, _filled(falls))
+    is_fine = np.zeros_like(is_coarse)
+    is_fine.flat[np.argsort(-promise, axis=None, kind="stable")[:FINE]] = True
+    fine = [_log_odds(one, label) for one in engine.stream(_covered(picture, np.argwhere(is_fine)))]
+    falls[is_fine] = whole - np.array(fine)
+    windows = np.lib.stride_tricks.sliding_window_view(_filled(falls), (PATCH, PATCH))
     return np.asarray(windows.mean(axis=(2, 3)))
 
 
-def _covered(picture: Pixels) -> Iterator[Pixels]:
-    """Yield the picture itself, then with a patch on each of PLACES by PLACES places, row by row."""
-    yield picture
+def _covered(picture: Pixels, places: Iterable[Sequence[int]]) -> Iterator[Pixels]:
+    """Yield the picture with a patch on each of the places, which are rows and columns of PLACES."""
     edges = np.linspace(0, len(picture), CELLS + 1).round().astype(int)
     ends = [(edges[max(0, end - PATCH)], edges[min(CELLS, end)]) for end in range(1, PLACES + 1)]
     colour = picture.mean(axis=(0, 1)).round()
-    for top, bottom in ends:
-        for left, right in ends:
-            covered = picture.copy()
-            covered[top:bottom, left:right] = colour
-            yield covered
+    for row, column in places:
+        (top, bottom), (left, right) = ends[row], ends[column]
+        covered = picture.copy()
+        covered[top:bottom, left:right] = colour
+        yield covered
+
+
+def _filled(falls: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the falls; what is not known, NaN, is the mean of its known neighbours, the nearer double."""
+    import cv2
+
+    is_known = ~np.isnan(falls)
+    tent = np.outer((1.0, 2.0, 1.0), (1.0, 2.0, 1.0))
+    sums, weights = (
+        cv2.filter2D(one, -1, tent, borderType=cv2.BORDER_CONSTANT)
+        for one in (np.where(is_known, falls, 0.0), is_known.astype(np.float64))
+    )
+    return np.where(is_known, falls, sums / weights)
 
 
 def _log_odds(probabilities: NDArray[np.floating], label: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,6 @@ confusion matrix, those it is least sure of; mistakes of each other candidate.""
 EXPLAINED = 24
 """Photos with a heat map, at most."""
 
-Method = Literal["cam", "occlusion"]
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -77,7 +75,6 @@ class Explained:
         label: The class name it bears.
         predicted: The class that it was taken for, which the heat speaks for.
         confidence: Probability of that class.
-        method: How the heat was found.
         picture: The photo as the network saw it, WebP of `EXPLAINED_PX` a side.
         heat: That picture with the heat map laid over, in the same form.
     """
@@ -86,7 +83,6 @@ class Explained:
     label: str
     predicted: str
     confidence: float
-    method: Method
     picture: bytes
     heat: bytes
 
@@ -225,7 +221,7 @@ def to_explain(predictions: Predictions, limit: int = EXPLAINED) -> list[int]:
     return list(chain.from_iterable(chosen))
 
 
-def explain(predictions: Predictions, row: int, picture: Pixels, heat: Pixels, method: Method) -> Explained:
+def explain(predictions: Predictions, row: int, picture: Pixels, heat: Pixels) -> Explained:
     """Return a test photo with its heat map, as a report shows it.
 
     Args:
@@ -233,7 +229,6 @@ def explain(predictions: Predictions, row: int, picture: Pixels, heat: Pixels, m
         row: The place of the photo among these answers.
         picture: uint8 RGB (S, S, 3), as the classifier was fed it.
         heat: uint8 RGB (S, S, 3), the same with the heat map laid over.
-        method: How the heat was found.
     """
     names = predictions.class_names
     return Explained(
@@ -241,7 +236,6 @@ def explain(predictions: Predictions, row: int, picture: Pixels, heat: Pixels, m
         label=names[predictions.labels[row]],
         predicted=names[predictions.predicted[row]],
         confidence=float(predictions.confidence[row]),
-        method=method,
         picture=_square(picture),
         heat=_square(heat),
     )

@@ -140,9 +140,9 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     }
 
 
-def judging_stages(costs: Costs, work: Work, *, has_finetune: bool, has_report: bool) -> dict[str, float]:
+def judging_stages(costs: Costs, work: Work, *, has_report: bool) -> dict[str, float]:
     """Return the seconds of what is said of the recommended candidate, if it is of this backbone."""
-    n_asked = gallery.EXPLAINED * explanation.INFERENCES["occlusion" if has_finetune else "cam"]
+    n_asked = gallery.EXPLAINED * explanation.INFERENCES
     report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.photo or 0.0)
     return {
         "learning curve": fitting_s(work, *CURVE_S),

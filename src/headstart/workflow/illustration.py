@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from headstart.base import filenames, records
 from headstart.base.errors import ChangedPhoto, UnreadableImage
 from headstart.base.progress import Progress
-from headstart.networks import classifier
-from headstart.networks.explanation import Explainer, overlay
+from headstart.networks import classifier, explanation
 from headstart.pictures import pixels
 from headstart.reporting import projection
 from headstart.results import gallery, predictions
@@ -141,12 +140,8 @@ def explained(run: Run, chosen: Predictions, root: Path, digests: Mapping[str, s
     """Yield heat maps of the recommended candidate over some test photos, for the class that it predicts.
 
     A photo that was changed or removed since it was measured on is passed over.
-
-    Covering patches comes nearer to what a fine-tuned network needs, and takes seconds; a comparison of heads
-    on features that are kept takes no longer itself.
     """
     model = classifier.load_run(run.folder)
-    explainer = Explainer(model.engine, "cam" if model.record.technique == "features" else "occlusion")
     rows: Sequence[int] = gallery.to_explain(chosen)
 
     def read(row: int) -> pixels.Pixels | None:
@@ -159,5 +154,5 @@ def explained(run: Run, chosen: Predictions, root: Path, digests: Mapping[str, s
     for row, picture in zip(rows, pixels.map_in_order(read, rows), strict=True):
         if picture is None:
             continue
-        heat = explainer.explain(picture, int(chosen.predicted[row]))
-        yield gallery.explain(chosen, row, picture, overlay(picture, heat), explainer.method)
+        heat = explanation.explain(model.engine, picture, int(chosen.predicted[row]))
+        yield gallery.explain(chosen, row, picture, explanation.overlay(picture, heat))

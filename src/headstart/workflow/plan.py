@@ -100,9 +100,7 @@ class Plan:
             parts = trial.features_stages() | (trial.finetune_stages(epochs) if self._has_finetune else {})
             stages |= {f"{trial.row.name} {stage}": seconds for stage, seconds in parts.items()}
         has_finetune, first = self._has_finetune, self.trials[0]
-        stages |= forecast.judging_stages(
-            first.costs(), first.work(epochs), has_finetune=has_finetune, has_report=self._settings.report
-        )
+        stages |= forecast.judging_stages(first.costs(), first.work(epochs), has_report=self._settings.report)
         return Forecast(
             stages=stages,
             seconds=forecast.total(stages),
