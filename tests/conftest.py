@@ -161,6 +161,7 @@ def made_measured(scores: Evaluation) -> Measured:
         selection=None,
         risk_curve=(),
         sets=SetQuality(scores.n_images, 0.95, Interval(0.93, 0.97, 0.95), 1.1, 0.9),
+        refused=None,
         without_leaks=None,
     )
 

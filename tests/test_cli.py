@@ -1,5 +1,7 @@
 """Results on stdout, all else on stderr; exit 1 for what a user can mend, 2 for a wrong command line."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -523,16 +526,105 @@ def test_predict_tells_what_is_not_there_and_answers_the_rest(finished: Finished
 
 def test_predict_with_nothing_to_answer_for(finished: Finished, tmp_path: Path) -> None:
     missing = tmp_path / "none.jpg"
-    assert refusal("predict", finished.folder, missing) == (
-        f"No folder or file '{missing}'.\nName photos or folders.\n"
+    empty = f"No pictures in '{tmp_path}'. Name photos, or folders that hold some.\n"
+    assert refusal("predict", finished.folder, tmp_path) == empty
+    assert (
+        refusal("predict", finished.folder, missing, tmp_path)
+        == empty + f"No folder or file '{missing}'. Name photos or folders.\n"
     )
-    assert refusal("predict", finished.folder, tmp_path) == (
-        f"No pictures in '{tmp_path}'.\nName photos, or folders that hold some.\n"
+
+
+def test_predict_takes_paths_from_stdin(finished: Finished, tmp_path: Path) -> None:
+    green, red = finished.photos / "green" / "green_00.jpg", finished.photos / "red"
+    done = process("predict", finished.folder, "-", red / "copy.jpg", input=f"{green}\n\n{red}\r\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    names = ["copy.jpg", *(f"red_{number:02}.jpg" for number in range(16)), "copy.jpg"]
+    assert found == [str(green), *(str(red / name) for name in names)]
+
+
+def test_predict_names_the_likeliest_classes(finished: Finished) -> None:
+    photo = finished.photos / "green" / "green_00.jpg"
+    whole = json.loads(run("predict", finished.folder, photo, "--json").stdout)
+    ranked = sorted(whole["probabilities"].items(), key=lambda one: -one[1])
+    record = json.loads(run("predict", finished.folder, photo, "--json", "--top", 2).stdout)
+    assert list(record["probabilities"].items()) == ranked[:2]
+    assert record | {"probabilities": whole["probabilities"]} == whole
+    for top in (1, 2, 3, 9):
+        shown = "".join(f"\t{name}\t{share:.4f}" for name, share in ranked[:top])
+        assert run("predict", finished.folder, photo, "--top", top).stdout == f"{photo}{shown}\n"
+
+
+def test_predict_writes_a_table(finished: Finished, tmp_path: Path) -> None:
+    damaged, red = finished.photos / "green" / "damaged.jpg", finished.photos / "red"
+    table = tmp_path / "new" / "table.csv"
+    words = ("predict", finished.folder, damaged, red, "--top", 2)
+    done = run(*words, "--csv", table)
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"{damaged} cannot be read. It is cut short.\n",
     )
-    assert refusal("predict", finished.folder, missing, tmp_path) == (
-        f"No folder or file '{missing}'. No pictures in '{tmp_path}'.\n"
-        "Name photos, or folders that hold some.\n"
+    assert run(*words, "--csv", "-").stdout == table.read_text(encoding="utf-8")
+    first, *others = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8")))
+    assert first == dict.fromkeys(first, "") | {
+        "path": str(damaged),
+        "error": f"{damaged} cannot be read. It is cut short.",
+    }
+    expected = headstart.load(finished.folder).predict([one["path"] for one in others])
+    assert len(expected) == 17
+    for row, one in zip(others, expected, strict=True):
+        assert one.probabilities and one.confidence is not None
+        second = sorted(one.probabilities.items(), key=lambda item: -item[1])[1]
+        assert row == {
+            "path": one.path,
+            "label": one.label,
+            "confidence": f"{one.confidence:.6f}",
+            "is_sure": "",  # no threshold can be promised from so few photos
+            "is_novel": {None: "", True: "true", False: "false"}[one.is_novel],
+            "novelty": f"{one.novelty or 0:.6f}",
+            "error": "",
+            "label_2": second[0],
+            "confidence_2": f"{second[1]:.6f}",
+        }
+    as_json = run(*words, "--csv", tmp_path / "again.csv", "--json")
+    assert as_json.stdout == run(*words, "--json").stdout
+    assert (tmp_path / "again.csv").read_bytes() == table.read_bytes()
+    assert refusal(*words, "--csv", table) == (
+        f"'{table}' is there already, and no file is overwritten.\n"
+        "Name a new one, or have the table printed: --csv -\n"
     )
+
+
+def test_predict_sorts_photos_into_folders(finished: Finished, tmp_path: Path) -> None:
+    damaged, red = finished.photos / "green" / "damaged.jpg", finished.photos / "red"
+    done = run("predict", finished.folder, red, damaged, "--sort-into", tmp_path / "sorted")
+    assert done.exit_code == 1
+    assert done.stdout == run("predict", finished.folder, red).stdout
+    answers = [line.split("\t")[1] for line in done.stdout.splitlines()]
+    told = Counter("none-of-these" if one == "none of these" else one for one in answers)
+    many = ", ".join(f"{number} in {name}" for name, number in sorted(told.items()))
+    assert done.stderr.splitlines()[:2] == [
+        f"{damaged} cannot be read. It is cut short.",
+        f"Sorted into {tmp_path / 'sorted'}: {many}.",
+    ]
+    found = Counter(file.parent.name for file in (tmp_path / "sorted").glob("*/*"))
+    assert found == told
+    again = run("predict", finished.folder, red, "--sort-into", tmp_path / "sorted", "--quiet")
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert Counter(file.parent.name for file in (tmp_path / "sorted").glob("*/*")) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--link", "--link says how --sort-into puts photos there: say where with --sort-into.\n"),
+        ("--json --csv -", "--json and --csv - both print on stdout: give one of them.\n"),
+        ("--top 0", "Invalid value for '--top': 0 is not in the range x>=1.\n"),
+    ],
+)
+def test_what_predict_cannot_do(words: str, text: str) -> None:
+    assert misuse("predict", "run", "photo.jpg", *words.split()) == text
 
 
 def test_evaluate_prints_scores_and_json(finished: Finished) -> None:

@@ -4,16 +4,18 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headstart import __version__
-from headstart.base.errors import HeadstartError, NoSuchData, SettingsError
+from headstart.base.errors import HeadstartError, SettingsError
 from headstart.base.settings import TECHNIQUES, Reading, Settings, from_toml
 
 if TYPE_CHECKING:
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from headstart.storage.store import Usage
 
 Command = Callable[..., Any]
+Write = Callable[["Prediction"], None]
+
+STREAM = Path("-")
+"""Stands for stdin among the photos, and for stdout as a table's file."""
 
 OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.name != "data"}
 
 VALUES = {
     **dict.fromkeys(("seed", "seeds", "folds", "epochs", "batch_size", "patience"), "N"),
-    **dict.fromkeys(("validation", "test", "max_error", "coverage", "margin"), "PART"),
+    **dict.fromkeys(("validation", "test", "max_error", "max_refused", "coverage", "margin"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
     **{"learning_rate": "RATE", "group_by": "REGEX", "images": "FOLDER"},
@@ -417,64 +423,108 @@ def _progress(is_quiet: bool) -> "Progress":
 @main.command(short_help="Say what is on photos.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Name the K likeliest classes of each.")
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a table to a new file, -: to stdout, in place of lines.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
-def predict(run: Path, photos: Sequence[Path], is_json: bool) -> None:
-    """Say what is on each of PHOTOS (files, or folders of them), with the model of RUN.
+@click.option(
+    "--sort-into",
+    "sorted_into",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Copy the photos into it, to a folder for each class; nothing there is overwritten.",
+)
+@click.option("--link", "is_linked", is_flag=True, help="With --sort-into: make links in place of copies.")
+@quiet
+def predict(
+    run: Path,
+    photos: Sequence[Path],
+    top: int | None,
+    table: Path | None,
+    is_json: bool,
+    sorted_into: Path | None,
+    is_linked: bool,
+    is_quiet: bool,
+) -> None:
+    """Say what is on each of PHOTOS, with the model of RUN.
 
-    A line each: path, class name and confidence, with tabs between. Of a picture unlike the photos that
-    the model was trained on, "none of these" and "-" stand in their place; --json has its likeliest class,
-    too. What is not there or cannot be read is told on stderr, and the exit status is then 1.
+    PHOTOS are files, folders of any size, or - for paths on stdin, one a line.
+
+    A line each, as they come: path, class name and confidence, with tabs between. Of a picture unlike the
+    photos that the model was trained on, "none of these" and "-" stand in their place; --json and --csv have
+    its likeliest class, too. What is not there or cannot be read is told on stderr, and the exit status is
+    then 1, else 0.
+
+    --sort-into puts what is unlike the training photos into none-of-these, and what the model is not sure of
+    into unsure. The photos stay where they are, as they are.
     """
+    if is_linked and sorted_into is None:
+        raise click.UsageError("--link says how --sort-into puts photos there: say where with --sort-into.")
+    if is_json and table == STREAM:
+        raise click.UsageError("--json and --csv - both print on stdout: give one of them.")
     from headstart import load
+    from headstart.workflow import prediction
+    from headstart.workflow.sorting import Sorter
 
-    model = load(run)
-    files, absent = _asked(photos)
-    has_errors = bool(absent)
-    for folder in (path for path in absent if path not in files):
-        click.echo(absent[folder], err=True)
-    for prediction in model.predict_each(files):
-        if prediction.error is not None:
-            has_errors = True
-            error = absent.get(Path(prediction.path), prediction.error)
-            prediction = dataclasses.replace(prediction, error=error)
-            click.echo(error, err=True)
-        if is_json:
-            click.echo(_json_line(prediction))
-        elif prediction.is_novel:
-            click.echo(f"{prediction.path}\tnone of these\t-")
-        elif prediction.error is None:
-            click.echo(f"{prediction.path}\t{prediction.label}\t{prediction.confidence:.4f}")
-    if has_errors:
+    model, problems = load(run), Problems()
+    sorter = Sorter(sorted_into, model, is_linked=is_linked) if sorted_into else None
+    # A bar would stand among the lines of the same terminal.
+    progress = _progress(is_quiet or sys.stdout.isatty() or not sys.stderr.isatty())
+    with _writers(table, is_json, top) as writers, progress.stage("Predicting", None) as advance:
+        for found in prediction.predict(model, _named(photos), problems.tell, sorter):
+            for write in writers:
+                write(found)
+            advance()
+    for remark in sorter.remarks() if sorter else ():
+        _progress(is_quiet).remark(remark)
+    if problems.are_any:
         raise SystemExit(1)
 
 
-def _asked(photos: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Return the files to answer for, missing ones in their place, and of which there is nothing, with why.
+class Problems:
+    """Tells problems on stderr as they come, and knows whether there were any."""
 
-    Raises:
-        NoSuchData: There is nothing of any of them.
-    """
-    from headstart.sources import listing
+    are_any = False
 
-    files: list[Path] = []
-    errors: dict[Path, NoSuchData] = {}
-    for source in photos:
-        try:
-            files += listing.pictures(source)
-        except NoSuchData as error:
-            errors[source] = error
-            files += [] if source.is_dir() else [source]
-    if set(files) <= set(errors):
-        *_, last = errors.values()
-        raise NoSuchData(" ".join(one.problem for one in errors.values()), last.fix)
-    return files, {source: f"{error.problem} {error.fix}" for source, error in errors.items()}
+    def tell(self, text: str) -> None:
+        """Tell one of them."""
+        self.are_any = True
+        click.echo(text, err=True)
 
 
-def _json_line(prediction: "Prediction") -> str:
-    record = dataclasses.asdict(prediction)
-    if prediction.error is None:
-        del record["error"]
-    return json.dumps(record, ensure_ascii=False)
+def _named(photos: Sequence[Path]) -> Iterator[Path]:
+    """Yield what is named, and in the place of - each path on stdin."""
+    for path in photos:
+        if path == STREAM:
+            names = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+            yield from (Path(os.fsdecode(name)) for name in names if name)
+        else:
+            yield path
+
+
+@contextmanager
+def _writers(table: Path | None, is_json: bool, top: int | None) -> Iterator[list[Write]]:
+    """Give what each prediction is to be handed: lines on stdout, a table, or a table beside JSON."""
+    from headstart.reporting import lines
+
+    def show(found: "Prediction") -> None:
+        if is_json:
+            click.echo(lines.to_json(found, top))
+        elif found.error is None:
+            click.echo(lines.render(found, top or 1))
+
+    if table is None:
+        yield [show]
+    elif table == STREAM:
+        yield [lines.Table(click.echo, top or 1).add]
+    else:
+        with lines.new_file(table) as line:
+            yield [lines.Table(line, top or 1).add, *([show] if is_json else [])]
 
 
 @main.command(short_help="Measure a trained model on labelled photos.")

@@ -82,7 +82,7 @@ def test_keras_engine_folder_and_command_line_agree(
     )
     answers = [
         model.engine(pictures),
-        loaded.probabilities(files),
+        loaded.ask(files)[0],
         np.array([list((one.probabilities or {}).values()) for one in loaded.predict(files)]),
         np.array([list(line["probabilities"].values()) for line in json_lines(printed)]),
     ]
@@ -121,13 +121,13 @@ def test_a_model_that_keras_runs_is_saved_without_pickle_and_answers_alike(
         "model.keras",
     ]
     loaded = headstart.load(tmp_path)
-    assert np.abs(loaded.probabilities(files) - model.probabilities(files)).max() < 1e-4
+    assert np.abs(loaded.ask(files)[0] - model.ask(files)[0]).max() < 1e-4
     (tmp_path / "model" / "model.keras").write_bytes(b"short")
     assert error_of(tmp_path).startswith(f"{tmp_path / 'model'} holds a damaged model, which cannot be read.")
 
 
 def test_a_prediction_names_the_likeliest_class(model: Classifier, files: list[Path]) -> None:
-    probabilities = model.probabilities(files)
+    probabilities = model.ask(files)[0]
     for prediction, row, path in zip(model.predict(files), probabilities, files, strict=True):
         assert prediction.path == str(path)
         assert prediction.label == RECORD.class_names[int(row.argmax())]
@@ -138,9 +138,9 @@ def test_a_prediction_names_the_likeliest_class(model: Classifier, files: list[P
 
 
 def test_answers_do_not_depend_on_order_or_neighbours(model: Classifier, files: list[Path]) -> None:
-    together = model.probabilities(files)
-    assert np.abs(model.probabilities(files[::-1])[::-1] - together).max() < 1e-6
-    alone = np.concatenate([model.probabilities([path]) for path in files])
+    together = model.ask(files)[0]
+    assert np.abs(model.ask(files[::-1])[0][::-1] - together).max() < 1e-6
+    alone = np.concatenate([model.ask([path])[0] for path in files])
     assert np.abs(alone - together).max() < 1e-6
 
 
@@ -158,7 +158,7 @@ def test_an_unreadable_photo_is_told_and_the_others_predicted(model: Classifier,
     assert first.label
     assert last.label
     with pytest.raises(UnreadableImage, match=r"1\.png cannot be read"):
-        model.probabilities(files[:2])
+        model.ask(files[:2])[0]
 
 
 def test_a_photo_of_a_kind_that_is_not_read_says_what_reads_it(model: Classifier, files: list[Path]) -> None:
@@ -233,7 +233,7 @@ def test_a_photo_unlike_the_training_photos_is_novel(
         assert [one.is_novel for one in found[:4]] == [False, False, False, True]
         assert [one.novelty for one in found[:3]] == pytest.approx([0, 0, 0], abs=1e-5)
         assert [one.label for one in found] == [one.label for one in model.predict(files)]
-        assert np.abs(each.probabilities(files) - model.probabilities(files)).max() < 1e-6
+        assert np.abs(each.ask(files)[0] - model.ask(files)[0]).max() < 1e-6
 
 
 def test_where_no_threshold_could_be_promised_nothing_is_novel(

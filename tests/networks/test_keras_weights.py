@@ -33,12 +33,12 @@ class Recorder(Progress):
 
     def __init__(self) -> None:
         self.remarks: list[str] = []
-        self.stages: list[tuple[str, int, str]] = []
+        self.stages: list[tuple[str, int | None, str]] = []
 
     def remark(self, text: str) -> None:
         self.remarks.append(text)
 
-    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+    def stage(self, title: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
         self.stages.append((title, total, unit))
         return super().stage(title, total, unit)
 

@@ -86,7 +86,7 @@ def test_digits_unlike_those_trained_on_are_refused() -> None:
     order = np.random.default_rng(0).permutation(len(known))
     train, test = order[:600], order[600:]
     threshold = calibration.refusal(
-        novelty.out_of_fold(known[train], labels[train], fold_numbers(labels[train], np.arange(600)))
+        novelty.out_of_fold(known[train], labels[train], fold_numbers(labels[train], np.arange(600))), 0.05
     )
     assert threshold is not None
     references = novelty.references(known[train], labels[train])
@@ -112,7 +112,7 @@ def test_garments_are_known_and_animals_refused(name: str, shared_data: Path) ->
     )
     labels = np.unique([file.parent.name for file in garments], return_inverse=True)[1]
     fold_of = fold_numbers(labels, np.arange(len(labels)))
-    threshold = calibration.refusal(novelty.out_of_fold(vectors, labels, fold_of))
+    threshold = calibration.refusal(novelty.out_of_fold(vectors, labels, fold_of), 0.05)
     assert threshold is not None
     references = novelty.references(vectors, labels)
     known, novel = (novelty.scores(some, references) > threshold.threshold for some in others)

@@ -518,7 +518,7 @@ def test_progress_is_told_of_each_photo(photos: Path) -> None:
 
     class Recorder(Progress):
         @contextmanager
-        def stage(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:
+        def stage(self, title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
             told.append((title, total))
             yield lambda count=1: told.append(count)
 

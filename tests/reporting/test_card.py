@@ -355,9 +355,14 @@ def test_when_it_calls_a_picture_novel(changed: Callable[..., Path]) -> None:
     def refuse(found: dict[str, Any]) -> None:
         for one in found["candidates"]:
             one["calibration"]["refusal"] = {"threshold": 0.4, "part": 0.05, "n_images": 39}
+            interval = {"low": 0.004, "high": 0.09, "level": 0.95}
+            one["test"]["refused"] = {"n_images": 50, "n_refused": 1, "part": 0.02, "interval": interval}
 
     text = card.render(changed(refuse))
-    assert "of new photos like these, of 5.0% at most (from 39 photos)." in text
+    assert (
+        "of new photos like these, of 5.0% at most (from 39 photos). On test it was true of 1 of 50 (95% "
+        "interval 0.4–9.0%)."
+    ) in text
     assert "`is_novel` gives away many such pictures, not all." in text
 
 

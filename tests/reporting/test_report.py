@@ -104,6 +104,7 @@ def candidate(backbone: str, technique: str, asked: predictions.Predictions) -> 
             else None,
             risk_curve=calibration.risk_curve(confidence, correct),
             sets=calibration.measure(found.conformal.sets(probabilities), labels),
+            refused=calibration.refused(np.linspace(0, 1, len(labels), dtype=np.float32), 0.95),
             without_leaks=WithoutLeaks(60, 0.75, Interval(0.63, 0.84, 0.95)),
         ),
         calibration=found,

@@ -125,7 +125,7 @@ def test_the_root_may_be_a_link(tmp_path: Path) -> None:
 def test_the_pictures_of_a_folder_are_each_named_once(tmp_path: Path) -> None:
     touch(tmp_path, "10.jpg", "2.jpg", "in/1.jpg", "notes.txt")
     (tmp_path / "in" / "up").symlink_to(tmp_path)
-    assert listing.pictures(tmp_path) == [tmp_path / name for name in ("2.jpg", "10.jpg", "in/1.jpg")]
+    assert list(listing.pictures(tmp_path)) == [tmp_path / name for name in ("2.jpg", "10.jpg", "in/1.jpg")]
 
 
 def test_a_folder_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

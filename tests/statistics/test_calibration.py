@@ -280,26 +280,49 @@ def test_measure_of_sets() -> None:
 def test_refusal_takes_the_rank_that_theory_gives() -> None:
     # 95% of 19 + 1 photos is all 19: the highest score. 18 photos are too few.
     novelty = np.linspace(0.1, 0.9, 19, dtype=np.float32)
-    assert calibration.refusal(novelty[::-1]) == calibration.Refusal(float(novelty[-1]), 0.05, 19)
+    assert calibration.refusal(novelty[::-1], 0.05) == calibration.Refusal(float(novelty[-1]), 0.05, 19)
     assert calibration.refusal(novelty, 0.1) == calibration.Refusal(float(novelty[-2]), 0.1, 19)
-    assert calibration.refusal(novelty[1:]) is None
+    assert calibration.refusal(novelty[1:], 0.05) is None
+    many = np.linspace(0.1, 0.9, 299, dtype=np.float32)
+    assert calibration.refusal(many) == calibration.Refusal(float(many[-3]), 0.01, 299)
 
 
-@pytest.mark.parametrize("n", [19, 60, 341])
-def test_as_many_known_photos_are_refused_as_promised(n: int) -> None:
+def test_of_photos_too_few_for_what_was_asked_no_more_is_promised_than_they_bear_out() -> None:
+    novelty = np.linspace(0.1, 0.9, 49, dtype=np.float32)
+    assert calibration.refusal(novelty, 0.01) == calibration.Refusal(float(novelty[-1]), 1 / 50, 49)
+    assert calibration.refusal(novelty, 0.04) == calibration.Refusal(float(novelty[-2]), 0.04, 49)
+    assert calibration.refusal(novelty[:9], 0.1) == calibration.Refusal(float(novelty[8]), 0.1, 9)
+    assert calibration.refusal(novelty[:18], 0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "part", "expected"), [(19, 0.05, 0.05), (60, 0.05, 0.05), (341, 0.01, 0.01), (60, 0.01, 1 / 61)]
+)
+def test_as_many_known_photos_are_refused_as_promised(n: int, part: float, expected: float) -> None:
     random = np.random.default_rng(0)
     refused = []
     for _ in range(400):
-        found = calibration.refusal(random.gamma(2, 1, n).astype(np.float32))
+        found = calibration.refusal(random.gamma(2, 1, n).astype(np.float32), part)
         assert found is not None
+        assert found.part >= expected
         refused.append((random.gamma(2, 1, 1000) > found.threshold).mean())
-    assert np.mean(refused) == pytest.approx(0.05, abs=0.007)
+    # By so much at most; a little less where (n + 1) times the part is no whole number.
+    assert 0.85 * expected - 0.004 < np.mean(refused) < expected + 0.004
+
+
+def test_what_was_refused_is_counted() -> None:
+    got = calibration.refused(np.linspace(0, 1, 10, dtype=np.float32), 0.7)
+    assert (got.n_images, got.n_refused, got.part) == (10, 3, 0.3)
+    # Wilson (1927) for 3 of 10.
+    assert (got.interval.low, got.interval.high) == pytest.approx((0.1078, 0.6032), abs=1e-4)
 
 
 def test_a_calibration_refuses_where_it_is_given_scores(digits: Arrays) -> None:
     scores = np.linspace(0, 1, 99, dtype=np.float32)
     assert calibration.calibrate(*digits).refusal is None
-    assert calibration.calibrate(*digits, novelty=scores).refusal == calibration.refusal(scores)
+    assert calibration.calibrate(*digits, novelty=scores).refusal == calibration.refusal(scores, 0.01)
+    strict = calibration.calibrate(*digits, max_refused=0.05, novelty=scores).refusal
+    assert strict == calibration.refusal(scores, 0.05)
 
 
 def test_survives_json(digits: Arrays) -> None:

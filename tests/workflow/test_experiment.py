@@ -94,7 +94,7 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
 
 def test_results_have_the_documented_shape(finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
-    assert results["schema_version"] == 4
+    assert results["schema_version"] == 5
     assert results["seed"] == 3
     expected = {
         "n_images": 49,
@@ -744,7 +744,7 @@ class Meddler(Progress):
     def __init__(self, stage: str, meddle: Callable[[], object]) -> None:
         self._stage, self._meddle = stage, meddle
 
-    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+    def stage(self, title: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
         return self._meddling() if self._stage in title else super().stage(title, total, unit)
 
     @contextmanager

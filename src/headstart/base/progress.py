@@ -25,8 +25,8 @@ class Progress:
         """Say one line that the user must not miss, silent or not: here as a warning of Python's."""
         warnings.warn(text, stacklevel=2)
 
-    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
-        """Open a stage of `total` items; the value of the `with` block advances it."""
+    def stage(self, title: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
+        """Open a stage of `total` items, None: nobody knows; the value of the `with` block advances it."""
         return _silent_stage()
 
 
@@ -67,7 +67,7 @@ class Console(Quiet):
         """Print one line on stderr."""
         self.warn(text)
 
-    def stage(self, title: str, total: int, unit: str = "images") -> AbstractContextManager[Advance]:
+    def stage(self, title: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
         """Show a bar with items per second and the time left until the block ends."""
         return _bar(title, total, unit)
 
@@ -78,7 +78,7 @@ def _silent_stage() -> Iterator[Advance]:
 
 
 @contextmanager
-def _bar(title: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(title: str, total: int | None, unit: str) -> Iterator[Advance]:
     from rich import console, progress, table
 
     # Only the bar may shrink, so that no figure is cut off on 80 columns.

@@ -136,6 +136,9 @@ class Settings:
         share=True,
     )
     coverage: float = option(0.95, "Part of the photos whose label must be in the set of likely classes.")
+    max_refused: float = option(
+        0.01, "Part of the photos of these classes that may be told as none of them.", part=True
+    )
     seeds: int = option(1, "Fine-tune so many times, each from another seed, and show the spread.", minimum=1)
     report: bool = option(
         True, f"Write {filenames.REPORT} and a model card, {filenames.CARD}, into the run folder."

@@ -19,7 +19,6 @@ from headstart.base.errors import RunError, UnreadableImage, UnsupportedImage
 from headstart.base.progress import Progress
 from headstart.base.records import read_json, write_json
 from headstart.networks import engine as engines
-from headstart.networks import features
 from headstart.networks.engine import Engine
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
@@ -86,51 +85,55 @@ class Classifier:
         """The classes, in the order of the probabilities."""
         return self.record.class_names
 
-    def probabilities(
+    def ask(
         self,
         photos: Sequence[Path],
         digests: Sequence[str] | None = None,
         *,
         title: str = "Predicting",
         progress: Progress | None = None,
-    ) -> NDArray[np.float32]:
-        """Return float32 (N, C) for N readable photos, in their order.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the probabilities of N readable photos, float32 (N, C), and how novel they are, (N,).
+
+        The latter is None of a model that does not say.
 
         Raises:
             UnreadableImage: Names the file.
             ChangedPhoto: A file is gone, or has not the SHA-256 that `digests` says.
         """
-        rows = []
+        pictures = pixels.read_many(photos, self.record.image_size_px, self.record.fit, digests)
+        outputs = []
         with (progress or Progress()).stage(title, len(photos)) as advance:
-            for row in features.extract(self.engine, photos, self.record.fit, digests):
-                rows.append(row)
+            for output in self.engine.outputs(pictures):
+                outputs.append(output)
                 advance()
-        return np.stack(rows)
+        probabilities, *novelty = (np.stack(column) for column in zip(*outputs, strict=True))
+        return probabilities, novelty[0][:, 0] if novelty else None
 
     def predict(self, paths: str | Path | Iterable[str | Path]) -> list[Prediction]:
         """Return one prediction per photo, in the order of `paths`; an unreadable one is told, not raised."""
         return list(self.predict_each(paths))
 
     def predict_each(self, paths: str | Path | Iterable[str | Path]) -> Iterator[Prediction]:
-        """Yield the predictions of `predict` as they come."""
+        """Yield the predictions of `predict` as they come; of any number, some dozens are held at a time."""
         waiting: deque[tuple[str, str | None]] = deque()  # paths in work, each with what is wrong with it
+        side = self.record.image_size_px
+        blank = np.zeros((side, side, 3), np.uint8)
 
-        def readable() -> Iterator[Pixels]:
+        def pictures() -> Iterator[Pixels]:
             files = [paths] if isinstance(paths, str | Path) else paths
             for path, picture, error in pixels.map_in_order(self._read, files):
                 waiting.append((path, error))
-                if picture is not None:
-                    yield picture
+                # Something is asked for what cannot be read, too, or a long row of that would have to wait.
+                yield blank if picture is None else picture
 
-        def unreadable() -> Iterator[Prediction]:
-            while waiting and waiting[0][1] is not None:
-                path, error = waiting.popleft()
-                yield Prediction(path, None, None, None, error=error)
-
-        for outputs in self.engine.outputs(readable()):
-            yield from unreadable()
-            yield self._prediction(waiting.popleft()[0], *outputs)
-        yield from unreadable()
+        for outputs in self.engine.outputs(pictures()):
+            path, error = waiting.popleft()
+            yield (
+                self._prediction(path, *outputs)
+                if error is None
+                else Prediction(path, None, None, None, error=error)
+            )
 
     def _read(self, path: str | Path) -> tuple[str, Pixels | None, str | None]:
         """Return a path with its picture, or with why it cannot be read."""

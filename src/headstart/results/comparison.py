@@ -7,13 +7,13 @@ from headstart.base.settings import TECHNIQUES
 from headstart.results.cost import Forecast
 from headstart.results.curve import LearningCurve
 from headstart.results.suspect import Expectation
-from headstart.statistics.calibration import Calibration, Reliability, Selection, SetQuality
+from headstart.statistics.calibration import Calibration, Refused, Reliability, Selection, SetQuality
 from headstart.statistics.metrics import Evaluation
 from headstart.statistics.significance import Comparison, Decision, Interval, Intervals
 
 Rule = Literal["features", "finetune", "nothing"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class Measured(Evaluation):
         selection: What the confidence below which it abstains let through; None without one.
         risk_curve: What other confidences would let through, from few photos to all.
         sets: How often the label was in its set of classes, and how large the sets were.
+        refused: How many were told as none of the classes, though they are; None where nothing is refused.
         without_leaks: Of the photos that have no copy in train or validation; None where no photo has one.
     """
 
@@ -130,6 +131,7 @@ class Measured(Evaluation):
     selection: Selection | None
     risk_curve: tuple[Selection, ...]
     sets: SetQuality
+    refused: Refused | None
     without_leaks: WithoutLeaks | None
 
 
@@ -141,6 +143,7 @@ def measured(
     selection: Selection | None,
     risk_curve: tuple[Selection, ...],
     sets: SetQuality,
+    refused: Refused | None,
     without_leaks: WithoutLeaks | None,
 ) -> Measured:
     """Return an evaluation with what goes around it."""
@@ -155,6 +158,7 @@ def measured(
         selection=selection,
         risk_curve=risk_curve,
         sets=sets,
+        refused=refused,
         without_leaks=without_leaks,
     )
 

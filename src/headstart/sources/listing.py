@@ -13,7 +13,7 @@ from headstart.base.errors import DataError, NoSuchData, SettingsError, TooFewCl
 from headstart.pictures import formats
 from headstart.sources import tree
 from headstart.sources.columns import Wish
-from headstart.sources.dataset import LAYOUT_ADVICE, Dataset, natural_order
+from headstart.sources.dataset import LAYOUT_ADVICE, Dataset
 from headstart.sources.folders import from_folder
 from headstart.sources.sheet import SUFFIXES
 from headstart.sources.tables import from_table
@@ -82,23 +82,27 @@ def load(
     return _grouped(from_table(source, exclude, wish, folder, fewest_classes), group_by)
 
 
-def pictures(source: Path) -> list[Path]:
-    """Return a file as it is named, or the pictures in a folder, at any depth, in natural order.
+def pictures(source: Path) -> Iterator[Path]:
+    """Yield a file as it is named, or the pictures in a folder, at any depth, as they are found.
+
+    A folder may be of any size: see `tree.stream` for their order, and what is held in memory.
 
     Raises:
-        NoSuchData: No such folder or file, with the nearest suggested, or no picture in the folder.
+        NoSuchData: No such folder or file, with the nearest suggested; or, in the end, no picture in the
+            folder.
     """
     if source.is_file():
-        return [source]
+        yield source
+        return
     if not source.is_dir():
         raise NoSuchData(
             f"No folder or file '{source}'.", _nearest_sibling(source) or "Name photos or folders."
         )
-    below = tree.scan(Path(os.path.abspath(source))).walk()
-    found = sorted((path for folder in below for path in folder.photos), key=natural_order)
-    if not found:
+    path = None
+    for path in tree.stream(Path(os.path.abspath(source))):
+        yield source / path
+    if path is None:
         raise NoSuchData(f"No pictures in '{source}'.", "Name photos, or folders that hold some.")
-    return [source / path for path in found]
 
 
 @contextmanager

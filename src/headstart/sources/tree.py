@@ -6,7 +6,7 @@ has its first bytes looked at.
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,9 @@ LEFTOVERS = frozenset(
 
 SCREENFUL = 20
 """Lines of a drawing at most."""
+
+BLOCK = 10_000
+"""Files of one folder that are held at a time where they are listed as they are found."""
 
 WIDTHS = ((10, 5, 3), (8, 4, 2), (8, 4), (6, 3), (6, 2), (4, 2), (12,))
 """Folders that are drawn at most at each depth; the first choice that fits on a screen is taken."""
@@ -94,16 +97,43 @@ def scan(root: Path) -> Folder:
         NoSuchData: The root cannot be opened.
     """
     tree = Folder()
+    for _ in _filled(root, tree):
+        pass
+    for folder in tree.walk():
+        folder.folders.sort(key=lambda one: natural_order(one.name))
+    return tree
+
+
+def stream(root: Path) -> Iterator[str]:
+    """Yield the paths of the pictures that `scan` finds, from the root, as they are found.
+
+    Folders come in natural order, those that only links lead to last; so do the pictures of one, unless they
+    are more than `BLOCK`: then so many at a time. What is held in memory grows with the folders alone, not
+    with the files.
+
+    Raises:
+        NoSuchData: The root cannot be opened.
+    """
+    for folder in _filled(root, Folder()):
+        yield from sorted(folder.photos, key=natural_order)
+        folder.photos.clear()
+        folder.ignored.clear()
+
+
+def _filled(root: Path, tree: Folder) -> Iterator[Folder]:
+    """Read all that lies below a folder; yield each with what was read, every `BLOCK` files and at its end.
+
+    What was yielded may be taken out of the folder.
+    """
     places: dict[Identity | None, str] = {_identity(above): ".." for above in _above(root)}
-    waiting = _fill(root, tree, places, is_own=True)
+    waiting = yield from _fill(root, tree, places, is_own=True)
     while waiting:
         waiting.sort(key=lambda link: (link.path.count("/"), natural_order(link.path)))
         # All are placed before any is opened: of two ways to a folder, the shorter one counts.
         placed = [folder for link in waiting if (folder := _place(root, link, places))]
-        waiting = [link for folder in placed for link in _fill(root, folder, places, is_own=False)]
-    for folder in tree.walk():
-        folder.folders.sort(key=lambda one: natural_order(one.name))
-    return tree
+        waiting = []
+        for folder in placed:
+            waiting += yield from _fill(root, folder, places, is_own=False)
 
 
 def _above(root: Path) -> Iterator[Path]:
@@ -127,7 +157,9 @@ def _place(root: Path, link: _Link, places: dict[Identity | None, str]) -> Folde
     return None
 
 
-def _fill(root: Path, top: Folder, places: dict[Identity | None, str], *, is_own: bool) -> list[_Link]:
+def _fill(
+    root: Path, top: Folder, places: dict[Identity | None, str], *, is_own: bool
+) -> Generator[Folder, None, list[_Link]]:
     """Read a folder and all real folders below it; return those that may count elsewhere already."""
     if is_own:
         places[_identity(root / top.path)] = top.path
@@ -141,12 +173,15 @@ def _fill(root: Path, top: Folder, places: dict[Identity | None, str], *, is_own
                     folder.ignored.append(SetAside(path, reason))
                 else:
                     folder.photos.append(path)
+                if len(folder.photos) + len(folder.ignored) >= BLOCK:
+                    yield folder
             elif entry.is_symlink() or not is_own:
                 later.append(_Link(folder, path, entry.is_symlink()))
             else:
                 places[_identity(root / path)] = path
                 folder.folders.append(Folder(entry.name, path))
-                waiting.append(folder.folders[-1])
+        yield folder
+        waiting += sorted(folder.folders, key=lambda one: natural_order(one.name), reverse=True)
     return later
 
 

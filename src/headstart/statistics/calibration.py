@@ -34,8 +34,8 @@ mistaken.
 LEAST_NORMAL = float(np.finfo(np.float32).tiny)
 """Probabilities of 0 are taken for this, 1.2e-38: float32 holds nothing smaller to full precision."""
 
-REFUSED = 0.05
-"""Part of new photos of the known classes that may be refused."""
+MOST_REFUSED = 0.05
+"""Part of new photos of the known classes that is refused at most, where photos are too few for less."""
 
 LADDER = (0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Errors that are tried for what could be promised, the easiest first."""
@@ -172,13 +172,31 @@ class Refusal:
 
     Attributes:
         threshold: A score as of `novelty.scores`.
-        part: Largest part of new photos of the known classes that is refused, over draws of all photos.
+        part: Largest part of new photos of the known classes that is refused, over draws of all photos;
+            more than was asked, where photos are too few for that.
         n_images: Photos it was taken from.
     """
 
     threshold: float
     part: float
     n_images: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a threshold of refusal did to photos of the known classes.
+
+    Attributes:
+        n_images: Photos asked about.
+        n_refused: How many of them were told as none of the classes.
+        part: Their part.
+        interval: Wilson's, of that.
+    """
+
+    n_images: int
+    n_refused: int
+    part: float
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -202,6 +220,7 @@ def calibrate(
     *,
     max_error: float = 0.01,
     coverage: float = 0.95,
+    max_refused: float = 0.01,
     novelty: Floats | None = None,
 ) -> Calibration:
     """Fit the temperature, then a threshold and sets to what it makes of the same photos.
@@ -211,6 +230,7 @@ def calibrate(
         labels: (N,) their classes.
         max_error: Largest part of the answers that may be wrong.
         coverage: Part of the sets that must hold the label.
+        max_refused: Part of new photos of the known classes that may be refused; see `refusal`.
         novelty: (M,) scores of photos that novelty is not measured from; without them nothing is refused.
 
     Example:
@@ -227,7 +247,7 @@ def calibrate(
         temperature=fitted,
         abstention=promised,
         conformal=conformal(calibrated, labels, coverage),
-        refusal=refusal(novelty) if novelty is not None else None,
+        refusal=refusal(novelty, max_refused) if novelty is not None else None,
         shortfall=None if promised else shortfall(confidence, correct, max_error),
     )
 
@@ -427,27 +447,42 @@ def measure(sets: Bools, labels: Integers) -> SetQuality:
     )
 
 
-def refusal(novelty: Floats, part: float = REFUSED) -> Refusal | None:
+def refusal(novelty: Floats, part: float = 0.01) -> Refusal | None:
     """Return the threshold above which new photos of the known classes fall with a chance of at most `part`.
 
     Split conformal prediction, as in `conformal`: of N + 1 photos in any order, the last has one of the
-    highest scores as often as any other.
+    highest scores as often as any other. So N photos bear out no smaller part than 1 / (N + 1); where less
+    was asked, that is what the refusal says.
 
     Args:
         novelty: (N,) scores of photos that novelty is not measured from.
         part: Above 0 and below 1.
 
     Returns:
-        None of fewer than (1 - part) / part photos, 19 for 5%.
+        None of so few photos that neither `part` nor `MOST_REFUSED` is borne out.
 
     Example:
-        >>> refusal(np.arange(19, dtype=np.float32)), refusal(np.arange(18, dtype=np.float32))
-        (Refusal(threshold=18.0, part=0.05, n_images=19), None)
+        >>> refusal(np.arange(199, dtype=np.float32)), refusal(np.arange(19, dtype=np.float32))
+        (Refusal(threshold=197.0, part=0.01, n_images=199), Refusal(threshold=18.0, part=0.05, n_images=19))
+        >>> refusal(np.arange(18, dtype=np.float32))
     """
-    rank = _rank(len(novelty), 1 - part)
-    if rank > len(novelty):
+    n = len(novelty)
+    least = 1 / (n + 1)
+    if least > max(part, MOST_REFUSED):
         return None
-    return Refusal(float(np.sort(novelty)[rank - 1]), part, len(novelty))
+    rank = min(n, _rank(n, 1 - part))
+    return Refusal(float(np.sort(novelty)[rank - 1]), max(part, least), n)
+
+
+def refused(novelty: Floats, threshold: float) -> Refused:
+    """Return how many of N photos of the known classes, (N,) scores, a threshold refuses."""
+    n_refused = int((novelty > threshold).sum())
+    return Refused(
+        n_images=len(novelty),
+        n_refused=n_refused,
+        part=n_refused / len(novelty),
+        interval=wilson(n_refused, len(novelty)),
+    )
 
 
 def _bin(low: float, high: float, confidence: NDArray[np.float64], correct: Bools) -> Bin:

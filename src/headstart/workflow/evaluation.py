@@ -21,7 +21,6 @@ from headstart.networks.classifier import Classifier
 from headstart.photos import audit as audits
 from headstart.photos import splits
 from headstart.photos.audit import Audit
-from headstart.pictures import pixels
 from headstart.reporting.leaderboard import table
 from headstart.sources import listing, samples
 from headstart.sources.dataset import Dataset, SetAside
@@ -124,7 +123,8 @@ def evaluate(
         audited = audits.audit(listed, store=store, progress=progress, is_thorough=False)
     _tell_unreadable(audited.quarantine, data, len(listed), progress)
     labels = _labels(audited.dataset, model.class_names)
-    probabilities, novelty = _ask(model, audited, progress)
+    files = [audited.dataset.file(index) for index in range(len(audited.dataset))]
+    probabilities, novelty = model.ask(files, audited.digests, progress=progress)
     parts = _parts_of(_split_file(folder), audited.digests)
     return _appraise(model, labels, probabilities, novelty, parts, audited, listed)
 
@@ -160,21 +160,6 @@ def _labels(usable: Dataset, class_names: Sequence[str]) -> NDArray[np.int32]:
     """Return the labels as indices into a model's class names."""
     positions = np.array([class_names.index(name) for name in usable.class_names], np.int32)
     return positions[usable.labels]
-
-
-def _ask(
-    model: Classifier, audited: Audit, progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return the model's probabilities, float32 (N, C), and the photos' novelty, (N,), where it has that."""
-    photos, record, outputs = audited.dataset, model.record, []
-    files = [photos.file(index) for index in range(len(photos))]
-    pictures = pixels.read_many(files, record.image_size_px, record.fit, audited.digests)
-    with progress.stage("Predicting", len(files)) as advance:
-        for output in model.engine.outputs(pictures):
-            outputs.append(output)
-            advance()
-    probabilities, *novelty = (np.stack(column) for column in zip(*outputs, strict=True))
-    return probabilities, novelty[0][:, 0] if novelty else None
 
 
 def _split_file(folder: Path) -> Path | None:

@@ -14,7 +14,7 @@ from headstart.statistics import calibration as calibrations
 from headstart.statistics import metrics
 from headstart.statistics.significance import accuracy_interval, intervals
 from headstart.workflow.preparation import Photos
-from headstart.workflow.techniques.draft import Trained
+from headstart.workflow.techniques.draft import Asked, Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,12 @@ def measure(
     No candidate was asked about it before; the decision is made.
     """
     test = photos.test
-    answers = {one.name: trained[one.name].answer(test.unlabelled) for one in ranking}
+    asked = {one.name: trained[one.name].answer(test.unlabelled) for one in ranking}
+    answers = {name: one.probabilities for name, one in asked.items()}
     found, rows = [], []
     for candidate in ranking:
         probabilities = answers[candidate.name]
-        scores = score(candidate, probabilities, photos, settings)
+        scores = score(candidate, asked[candidate.name], photos, settings)
         repeats = measure_repeats(trained[candidate.name], scores, test)
         found.append(dataclasses.replace(candidate, test=scores, repeats=repeats))
         rows += prediction_rows(candidate, test, probabilities, photos.class_names)
@@ -63,7 +64,7 @@ def measure_repeats(trained: Trained, scores: Measured, test: Part) -> tuple[Rep
     accuracies = [
         scores.accuracy,
         *(
-            float((answer(test.unlabelled).argmax(axis=1) == test.labels).mean())
+            float((answer(test.unlabelled).probabilities.argmax(axis=1) == test.labels).mean())
             for answer in trained.repeats
         ),
     ]
@@ -73,11 +74,11 @@ def measure_repeats(trained: Trained, scores: Measured, test: Part) -> tuple[Rep
     )
 
 
-def score(candidate: Candidate, probabilities: Floats, photos: Photos, settings: Settings) -> Measured:
+def score(candidate: Candidate, asked: Asked, photos: Photos, settings: Settings) -> Measured:
     """Return what a candidate came to on the test part, and how far that may be off by chance."""
-    test, calibration = photos.test, candidate.calibration
+    test, calibration, (probabilities, novelty) = photos.test, candidate.calibration, asked
     correct = probabilities.argmax(axis=1) == test.labels
-    given = calibration.abstention
+    given, refusal = calibration.abstention, calibration.refusal
     confidence = probabilities.max(axis=1)
     return measured(
         metrics.evaluate(test.labels, probabilities, photos.class_names),
@@ -86,6 +87,7 @@ def score(candidate: Candidate, probabilities: Floats, photos: Photos, settings:
         selection=calibrations.select(confidence, correct, given.threshold) if given else None,
         risk_curve=calibrations.risk_curve(confidence, correct),
         sets=calibrations.measure(calibration.conformal.sets(probabilities), test.labels),
+        refused=calibrations.refused(novelty, refusal.threshold) if refusal and novelty is not None else None,
         without_leaks=without_leaks(correct, photos, settings) if photos.leaks.any() else None,
     )
 

@@ -89,6 +89,11 @@ TERMS = {
         "The classes that a photo may be of, together so likely that the label is among them as often as "
         "asked for (conformal prediction). The fewer they are, the surer it is.",
     ),
+    "novelty": Term(
+        "None of these",
+        "What is said of a picture whose features are farther from those of the training photos than nearly "
+        "all photos of these classes are. A share of these is refused, too, chosen before test was read.",
+    ),
     "suspect": Term(
         "Suspect label", "A label that a probe finds very unlikely, though it was not fitted on that photo."
     ),

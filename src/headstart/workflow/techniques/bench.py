@@ -49,6 +49,7 @@ class Bench:
             labels,
             max_error=self.settings.max_error,
             coverage=self.settings.coverage,
+            max_refused=self.settings.max_refused,
             novelty=novelty,
         )
 

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart.base import records
 from headstart.base.arrays import Array, Floats, Rows
@@ -21,8 +22,15 @@ from headstart.statistics.calibration import Calibration
 from headstart.statistics.metrics import Evaluation
 from headstart.workflow.techniques.bench import Opened
 
-Answer = Callable[[Unlabelled], Floats]
-"""From N photos to the probabilities of C classes, (N, C)."""
+
+class Asked(NamedTuple):
+    """What was answered for N photos: probabilities, (N, C), and how novel they are, (N,), if it is said."""
+
+    probabilities: Floats
+    novelty: Floats | None
+
+
+Answer = Callable[[Unlabelled], Asked]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 
 from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
-from headstart.networks import features
+from headstart.networks import features, novelty
 from headstart.networks.vectors import Vectors
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.results.comparison import Training
@@ -15,7 +15,7 @@ from headstart.training.probe import Head
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened
-from headstart.workflow.techniques.draft import Draft, Outcome, Trained
+from headstart.workflow.techniques.draft import Asked, Draft, Outcome, Trained
 
 MEASURED = 64
 """Photos that the time of one is measured on; their features are kept."""
@@ -68,8 +68,8 @@ class Extraction:
         calibration = self._bench.calibrate(heads.out_of_fold[heads.judged], labels, scores)
         calibrated = heads.whole.tempered(calibration.temperature)
 
-        def answer(photos: Unlabelled) -> Floats:
-            return _asked(calibrated, self.features_of(photos))
+        def answer(photos: Unlabelled) -> Asked:
+            return _asked(calibrated, references, self.features_of(photos))
 
         outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.l2))
         whole = opened.extractor.engine.with_head(calibrated.weights, calibrated.bias, references)
@@ -91,6 +91,11 @@ class Extraction:
         self.heads.release()
 
 
-def _asked(head: Head, vectors: Vectors) -> Floats:
-    """Return a head's probabilities of N photos, float32 (N, C), asked in blocks."""
-    return np.concatenate([head.probabilities(block) for _, block in vectors.blocks()])
+def _asked(head: Head, references: Floats, vectors: Vectors) -> Asked:
+    """Return what a head says of N photos, and how far they are from the references, asked in blocks."""
+    n_last = references.shape[1]
+    found = [
+        (head.probabilities(block), novelty.scores(block[:, -n_last:], references))
+        for _, block in vectors.blocks()
+    ]
+    return Asked(*(np.concatenate(column) for column in zip(*found, strict=True)))

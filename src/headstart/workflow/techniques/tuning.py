@@ -23,7 +23,7 @@ from headstart.training.recipe import Recipe
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, unfreeze
-from headstart.workflow.techniques.draft import Answer, Draft, Origin, Outcome, Trained, photos_sha256
+from headstart.workflow.techniques.draft import Answer, Asked, Draft, Origin, Outcome, Trained, photos_sha256
 
 VIEWS = 2
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
@@ -122,9 +122,9 @@ class Tuning:
     def _answer_of(self, draft: Draft) -> Answer:
         model, progress = classifier.load(draft.model), self._bench.progress
 
-        def answer(photos: Unlabelled) -> Floats:
+        def answer(photos: Unlabelled) -> Asked:
             title = f"{draft.backbone} {draft.name} test"
-            return model.probabilities(photos.files, photos.digests, title=title, progress=progress)
+            return Asked(*model.ask(photos.files, photos.digests, title=title, progress=progress))
 
         return answer
 
