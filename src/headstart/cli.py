@@ -468,8 +468,8 @@ def predict(
     if is_json and table == STREAM:
         raise click.UsageError("--json and --csv - both print on stdout: give one of them.")
     from headstart import load
+    from headstart.reporting.sorting import Sorter
     from headstart.workflow import prediction
-    from headstart.workflow.sorting import Sorter
 
     model, problems = load(run), Problems()
     sorter = Sorter(sorted_into, model, is_linked=is_linked) if sorted_into else None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from headstart.base.errors import ChangedPhoto, NoSuchData
 from headstart.networks.classifier import Classifier, Prediction
+from headstart.reporting.sorting import Sorter
 from headstart.sources import listing
-from headstart.workflow.sorting import Sorter
 
 
 def predict(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import headstart
 from headstart.base.errors import ChangedPhoto, DataError
 from headstart.networks.classifier import Classifier, Prediction
+from headstart.reporting.sorting import NOVEL, UNSURE, Sorter, folder_names
 from headstart.statistics.calibration import Abstention, Refusal, Selection
-from headstart.workflow.sorting import NOVEL, UNSURE, Sorter, folder_names
 
 
 @pytest.fixture(scope="module")
