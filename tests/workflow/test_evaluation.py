@@ -62,14 +62,16 @@ def test_classes_are_matched_by_name(finished: Finished, others: Callable[..., P
     folder = others(red=9, green=6)
     got = evaluation.evaluate(finished.folder, str(folder))
     files = [*sorted((folder / "green").iterdir()), *sorted((folder / "red").iterdir())]
-    predictions = headstart.load(finished.folder).predict(files)
+    model = headstart.load(finished.folder)
+    predictions = model.predict(files)
     hits = [one.label == file.parent.name for one, file in zip(predictions, files, strict=True)]
     assert len(hits) == got.n_images == 15
     assert got.accuracy == sum(hits) / 15 > 0.6
     assert got.accuracy_interval == wilson(sum(hits), 15)
     assert [(one.name, one.n_images) for one in got.per_class] == [("blue", 0), ("green", 6), ("red", 9)]
     assert (got.absent, got.commonest, got.baseline) == (("blue",), "red", 0.6)
-    assert got.n_refused is None  # too few photos to say what is unlike them
+    n_novel = sum(one.is_novel is True for one in predictions)
+    assert got.n_refused == (n_novel if model.record.calibration.refusal else None)
     assert got.by_part is not None
     assert set(got.by_part) == {"new"}
     assert got.seen is None
