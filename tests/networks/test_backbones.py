@@ -28,7 +28,7 @@ from headstart.networks.backbones import (
     parameters,
     vector_size,
 )
-from headstart.networks.backbones.description import Convolution, Network
+from headstart.networks.backbones.description import Add, Convolution, Network
 from headstart.networks.engine import OpenVINOEngine
 from headstart.networks.table import TABLE, Place, WheelFile
 
@@ -328,19 +328,27 @@ def test_stages_are_moments_of_the_maps_and_end_with_the_last_layers_mean() -> N
     assert found == pytest.approx(
         np.concatenate([*told, run(model, picture.astype(np.float32))[0]]), abs=2e-3
     )
-    assert found.shape == (5248,)
+    assert found.shape == (5584,)
 
 
-def test_places_are_of_half_the_network_or_later() -> None:
-    """At strides 16 and 32: of the picture's side there are a sixteenth or less left."""
+def test_places_are_the_last_of_each_shape_of_map() -> None:
+    """Of what channels are filtered to, from stride 8 on; of what a block comes to, from stride 16 on."""
     for row in TABLE:
         if not isinstance(row.weights, WheelFile):
             continue
-        stride, strides = 1, dict[str, int]()
+        stride, last = 1, dict[tuple[str, int, int], str]()
         for step in describe(row).steps:
+            is_depthwise = isinstance(step, Convolution) and step.is_depthwise
             stride *= step.stride if isinstance(step, Convolution) else 1
-            strides[step.name] = stride
-        assert {strides[place.layer] for place in row.places} == {16, 32}
+            kind = "spread" if is_depthwise else "both"
+            is_narrow = isinstance(step, Add) or step.name.endswith("_project")
+            if (is_depthwise and stride >= 8) or (is_narrow and stride >= 16):
+                last[kind, stride, step.n_out] = step.name
+        spread = {place.layer for place in row.places if "depthwise" in place.layer}
+        both = {place.layer for place in row.places} - spread
+        assert spread == {name for (kind, *_), name in last.items() if kind == "spread"}
+        assert both == {name for (kind, *_), name in last.items() if kind == "both"}
+        assert {place.takes for place in row.places if place.layer in spread} == {"std"}
 
 
 def test_names_are_unique_and_begin_with_the_defaults() -> None:
