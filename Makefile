@@ -46,7 +46,7 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on
 
 lock: $(READY) ## pin anew what is tested, for every Python and system
 	$(BIN)/python -m pip install --quiet "uv>=0.9"
-	$(BIN)/uv --no-config --no-python-downloads pip compile pyproject.toml --extra cpu --extra dicom --extra tensorboard --extra mlflow --group dev \
+	$(BIN)/uv --no-config --no-python-downloads pip compile pyproject.toml --extra cpu --extra dicom --extra tensorboard --extra mlflow --extra export --group dev \
 		--universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
 

@@ -35,6 +35,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "report",
+    "export",
     "replay",
     "backbones",
     "weights",

@@ -567,6 +567,70 @@ def draw_report(run: Path, is_opened: bool, is_json: bool) -> None:
         click.launch(str(drawn[0]))
 
 
+@main.command(name="export", short_help="Write the model as files of other runtimes, each checked.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "names",
+    type=words,
+    required=True,
+    metavar="A,B,...",
+    help="keras, savedmodel, openvino, onnx or litert; several with commas between.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(("f32", "f16", "int8")),
+    default="f32",
+    show_default=True,
+    help="f16 and int8: of openvino, onnx and litert. Where int8 loses more accuracy than the run's margin, "
+    "f16 is written, then f32.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where a folder is made for each.  [default: RUN/exports]",
+)
+@click.option("--data", metavar="PHOTOS", help="Where the photos are now, if they were moved.")
+@click.option("--overwrite", is_flag=True, help="Replace files of the same format and precision.")
+@as_json
+@quiet
+def export_model(
+    run: Path,
+    names: tuple[str, ...],
+    precision: str,
+    out: Path | None,
+    data: str | None,
+    overwrite: bool,
+    is_json: bool,
+    is_quiet: bool,
+) -> None:
+    """Write the model of RUN as files of other runtimes, and check each on the test photos.
+
+    Every file eats RGB pictures of 0 to 255, any number at once, and has all else inside: scaling, head,
+    temperature, class names. After writing, its own runtime loads it in a new process and answers for the
+    test photos of RUN. A file that does not agree with the model of RUN is removed, and the exit status is 1.
+    """
+    from headstart.base.records import to_json
+    from headstart.export import catalogue, shipment
+
+    unknown = [name for name in names if name not in catalogue.NAMES]
+    if unknown:
+        raise click.UsageError(f"--format {unknown[0]}: it must be of {', '.join(catalogue.NAMES)}.")
+    found = shipment.export(
+        run,
+        names,
+        precision=precision,
+        out=out,
+        data=data,
+        overwrite=overwrite,
+        progress=_progress(is_quiet),
+    )
+    click.echo(to_json(found).decode() if is_json else shipment.render(found), nl=False)
+    if found.refused:
+        raise SystemExit(1)
+
+
 @main.command(name="replay", short_help="Repeat a finished run; say whether the results agree.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(

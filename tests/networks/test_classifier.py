@@ -182,6 +182,7 @@ def test_a_run_folder_holds_a_model_without_pickle(
         "classifier.json",
         "graph.bin",
         "graph.xml",
+        "keras",
     ]
     assert ElementTree.parse(folder / "graph.xml").getroot().tag == "net"
     for name in ("load", "loads", "Unpickler", "_Unpickler"):

@@ -300,9 +300,9 @@ def test_feature_extraction_claims_no_passes(changed: Callable[..., Path]) -> No
 def test_versions_and_checksums(finished: Finished, text: str, results: dict[str, Any]) -> None:
     assert dict(table(text, "package")) == results["versions"]
     files = {
-        f"{folder}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
-        for folder in ("model",)
-        for file in (finished.folder / folder).glob("*")
+        file.relative_to(finished.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (finished.folder / "model").rglob("*")
+        if file.is_file()
     }
     photos = {"the photos, their labels and parts": results["data_sha256"]}
     assert dict(table(text, "sha256 of")) == photos | files

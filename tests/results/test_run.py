@@ -226,13 +226,13 @@ class Killed(BaseException):
     """Stands for a process that ends there."""
 
 
-@pytest.mark.parametrize("step", range(10))
+@pytest.mark.parametrize("step", range(11))
 def test_an_update_takes_the_place_of_the_run_wherever_it_was_interrupted(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is never a result of one beside a file of the other; what the user has put there stays."""
     one = Run(tmp_path / "run")
-    before = write_run(one.folder, "old", "config.toml", "gallery.json", "notes.txt")
+    before = write_run(one.folder, "old", "config.toml", "exports.json", "gallery.json", "notes.txt")
     expected = write_run(one.update.folder, "new", "model/model.keras")
     expected |= {name: before[name] for name in ("config.toml", "notes.txt")}
     (one.update.work / "left").mkdir(parents=True)
@@ -257,14 +257,14 @@ def test_an_update_takes_the_place_of_the_run_wherever_it_was_interrupted(
             results = (one.folder / "results.json").read_text() if one.is_finished else None
             own = files_of(one.folder)
             if results == "old results.json":
-                kept = [name for name in before if name != "gallery.json"]
+                kept = [name for name in before if name not in {"gallery.json", "exports.json"}]
                 assert {name: own[name] for name in kept} == {name: before[name] for name in kept}
             elif results == "new results.json":
                 assert {name: own[name] for name in expected} == expected
     one.adopt()
     assert files_of(one.folder) == expected
-    if step == 9:  # beyond the last
-        assert steps == 9
+    if step == 10:  # beyond the last
+        assert steps == 10
         assert not one.update.folder.exists()
 
 

@@ -50,6 +50,21 @@ CHECKSUMS = "SHA256SUMS"
 KERAS_MODEL = "model.keras"
 """The network as Keras runs it: there in the place of the graph and its weights, where Keras is to run it."""
 
+PIECES = "keras"
+"""The folder within that of the model from which a Keras model is put together: `networks/pieces.py`."""
+
+HEAD, BACKBONE = "head.npz", "backbone.keras"
+"""In it: the head, and the network that it stands on where that was fine-tuned."""
+
+EXPORTS = "exports"
+"""The folder of exported files, a folder for each format and precision."""
+
+EXPORTS_TABLE = "exports.json"
+"""What was exported, and how each file did on the test photos: `exports.Exports`."""
+
+LABELS = "labels.txt"
+"""The class names of an exported file beside it, one a line, in the order of the probabilities."""
+
 WORK, LOCK, UPDATE = ".work", ".lock", ".update"
 """What is deleted when the run is finished, what one process holds, and a run that compares anew."""
 

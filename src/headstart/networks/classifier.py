@@ -3,7 +3,8 @@
 A saved classifier is a folder of four files, none of them pickled: `classifier.json` (class names,
 picture size, how a photo becomes square, thresholds), `graph.xml` and `graph.bin` (OpenVINO, float32, which
 eats RGB in [0, 255]: scaling and softmax are inside, and the outputs are named probabilities and novelty),
-and `SHA256SUMS`, the checksums of both. Where Keras runs it, `model.keras` is in their place.
+and `SHA256SUMS`, the checksums of both. Where Keras runs it, `model.keras` is in their place. A run's model
+has a folder `keras` beside them, for exports (`networks/pieces.py`).
 """
 
 from collections import deque

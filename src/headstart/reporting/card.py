@@ -167,7 +167,8 @@ def finding_groups(findings: Sequence[FindingSummary]) -> list[FindingGroup]:
 
 def checksums(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """Return the sha256 of each file in these folders of a run, as far as they are there, by path."""
-    files = [file for name in names for file in sorted((folder / name).glob("*"))]
+    found = (file for name in names for file in sorted((folder / name).rglob("*")))
+    files = [file for file in found if file.is_file()]
     return {
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
     }

@@ -87,8 +87,12 @@ class Run:
             shutil.rmtree(copy, ignore_errors=True)
             copy.mkdir(parents=True)
             # One by one, for copytree hides why it failed.
-            for file in folder.iterdir():
-                shutil.copyfile(file, copy / file.name)
+            for path in sorted(folder.rglob("*")):
+                target = copy / path.relative_to(folder)
+                if path.is_dir():
+                    target.mkdir()
+                else:
+                    shutil.copyfile(path, target)
             shutil.rmtree(kept, ignore_errors=True)
             copy.replace(kept)
 
@@ -111,7 +115,8 @@ class Run:
         if not update.is_finished:
             return
         if self.is_finished:
-            (self.folder / filenames.GALLERY).unlink(missing_ok=True)
+            for name in (filenames.GALLERY, filenames.EXPORTS_TABLE):  # of the model before
+                (self.folder / name).unlink(missing_ok=True)
             (self.folder / filenames.RESULTS).unlink()
         shutil.rmtree(update.work, ignore_errors=True)
         for path in sorted(update.folder.iterdir(), key=lambda path: path.name == filenames.RESULTS):

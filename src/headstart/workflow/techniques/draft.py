@@ -14,6 +14,7 @@ from headstart.base.errors import RunError
 from headstart.networks import classifier
 from headstart.networks.classifier import Classifier, ClassifierRecord
 from headstart.networks.engine import Engine
+from headstart.networks.pieces import Pieces
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.pictures import pixels
 from headstart.results.comparison import Candidate, Named, Training
@@ -132,15 +133,17 @@ class Draft:
         return self.work / f"{self.model.name}.origin.json"
 
     def keep(
-        self, whole: Engine, outcome: Outcome, opened: Opened, class_names: tuple[str, ...]
+        self, backbone: Engine, pieces: Pieces, outcome: Outcome, opened: Opened, class_names: tuple[str, ...]
     ) -> Candidate:
-        """Save a network, pixels to probabilities, and what it came to; return the candidate.
+        """Save a network with its head, pixels to probabilities, and what it came to; return the candidate.
 
         Raises:
             DiskFull: No space is left.
         """
         shutil.rmtree(self.model, ignore_errors=True)
-        Classifier(self._record(outcome, opened, class_names), whole).save(self.model)
+        record = self._record(outcome, opened, class_names)
+        Classifier(record, pieces.on(backbone)).save(self.model)
+        pieces.save(self.model)
         n_head = (opened.row.feature_size + 1) * len(class_names)
         candidate = Candidate(
             backbone=self.backbone,
@@ -150,7 +153,7 @@ class Draft:
             calibration=outcome.calibration,
             seconds=seconds_of(self.technique, opened.watch.seconds),
             parameters=opened.row.parameters + n_head,
-            size_mb=max(file.stat().st_size for file in self.model.iterdir()) / 1e6,
+            size_mb=max(file.stat().st_size for file in self.model.iterdir() if file.is_file()) / 1e6,
             latency_ms=0.0,
             training=outcome.training,
         )

@@ -7,6 +7,7 @@ import numpy as np
 from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
 from headstart.networks import features, novelty
+from headstart.networks.pieces import Pieces
 from headstart.networks.vectors import Vectors
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.results.comparison import Training
@@ -72,9 +73,9 @@ class Extraction:
             return _asked(calibrated, references, self.features_of(photos))
 
         outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.l2))
-        whole = opened.extractor.engine.with_head(calibrated.weights, calibrated.bias, references)
+        pieces = Pieces(calibrated.weights, calibrated.bias, references)
         draft = Draft(self._bench.work, opened.row.name, "features")
-        candidate = draft.keep(whole, outcome, opened, self._lesson.class_names)
+        candidate = draft.keep(opened.extractor.engine, pieces, outcome, opened, self._lesson.class_names)
         return Trained(candidate, draft.model, heads.answers, answer)
 
     def features_of(self, photos: Unlabelled) -> Vectors:

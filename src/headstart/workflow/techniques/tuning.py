@@ -12,6 +12,7 @@ from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine, features, novelty, versions
 from headstart.networks.engine import Engine
+from headstart.networks.pieces import Pieces
 from headstart.photos.splits import Lesson, Part, Unlabelled, held_out_in
 from headstart.pictures import pixels
 from headstart.results.comparison import Effect, Epoch, Repeat, Training
@@ -144,10 +145,10 @@ class Tuning:
         scores = metrics.evaluate(judged.labels, judged.probabilities, lesson.class_names)
         calibration = self._bench.calibrate(judged.probabilities, judged.labels, judged.novelty)
         calibrated = tuned.head.tempered(calibration.temperature)
-        whole = backbone.with_head(calibrated.weights, calibrated.bias, judged.references)
+        pieces = Pieces(calibrated.weights, calibrated.bias, judged.references, tuned.model)
         draft.keep_answers(judged.rows, judged.probabilities)
         outcome = Outcome(scores, calibration, training_of(tuned, recipe, effects))
-        draft.keep(whole, outcome, opened, lesson.class_names)
+        draft.keep(backbone, pieces, outcome, opened, lesson.class_names)
 
     def _probes(self) -> Probes:
         heads = self._heads

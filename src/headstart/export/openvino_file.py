@@ -1,0 +1,81 @@
+"""OpenVINO's IR: a graph as .xml, its weights as .bin beside it, labels in `rt_info/model_info`."""
+
+import importlib
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.base.errors import disk_full_named
+from headstart.export.network import Network
+from headstart.networks.backbones import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+
+SECTION = "model_info"
+NAMES = "label_names"
+"""The class names as JSON, for Model API splits its own list at blanks."""
+
+RESIZE_TYPES = {"squash": "standard", "crop": "crop", "pad": "fit_to_window_letterbox"}
+"""How a photo becomes square, as Model API calls it."""
+
+
+def write(network: Network, path: Path, precision: str) -> None:
+    """Write a graph with its weights.
+
+    Raises:
+        MissingPackage: NNCF, which quantises, is not installed.
+        DiskFull: No space is left.
+    """
+    openvino = import_openvino()
+
+    graph = network.openvino
+    if precision == "int8":
+        graph = _quantised(graph, network)
+    for key, value in model_info(network).items():
+        graph.set_rt_info(value, [SECTION, key])
+    with disk_full_named(path.parent):
+        openvino.save_model(graph, path, compress_to_fp16=precision == "f16")
+
+
+def model_info(network: Network) -> dict[str, str]:
+    """Return what Model API reads, and the names as JSON.
+
+    The keys are those of its model_api/models/classification.py and image_model.py. It splits
+    the labels at blanks, so one within a name becomes an underscore there. Pictures are RGB, so channels are
+    not to be reversed.
+    """
+    record = network.subject.model.record
+    return {
+        "model_type": "Classification",
+        "labels": " ".join("_".join(name.split()) for name in network.class_names),
+        NAMES: json.dumps(network.class_names, ensure_ascii=False),
+        "multilabel": "False",
+        "hierarchical": "False",
+        "output_raw_scores": "True",
+        "resize_type": RESIZE_TYPES[record.fit],
+        "reverse_input_channels": "False",
+    }
+
+
+def _quantised(graph: "openvino.Model", network: Network) -> "openvino.Model":
+    nncf = _nncf()
+    pictures = network.subject.samples()
+    data = nncf.Dataset(pictures, lambda picture: picture[None].astype("float32"))
+    return nncf.quantize(graph, data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures))
+
+
+def _nncf() -> Any:
+    """Return NNCF, imported so that it reports to nobody (see `import_openvino`) and tells only of faults."""
+    if "nncf" not in sys.modules:
+        kept = sys.modules.get("openvino_telemetry")
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("nncf").set_log_level(logging.ERROR)
+        finally:
+            del sys.modules["openvino_telemetry"]
+            if kept is not None:
+                sys.modules["openvino_telemetry"] = kept
+    return importlib.import_module("nncf")

@@ -1,0 +1,250 @@
+"""Every format holds the same model, tried by its own runtime; a file that does not is refused and gone."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import Finished, text_of
+
+from headstart.base import filenames, records
+from headstart.base.errors import DataError, RunError
+from headstart.cli import main
+from headstart.export import catalogue, shipment
+from headstart.export.network import Network
+from headstart.networks import classifier
+from headstart.photos import splits
+from headstart.pictures import pixels
+from headstart.results import exports
+from headstart.results.exports import Export, Exports
+
+AGAIN = "Export to another format or precision; and please report it, for that should not be."
+
+
+@pytest.fixture
+def run(finished: Finished, tmp_path: Path) -> Path:
+    """A copy of a finished run of `tiny`, whose photos are where they were."""
+    return shutil.copytree(finished.folder, tmp_path / "run")
+
+
+def pictures_of(run: Path, photos: Path, count: int) -> np.ndarray:
+    """The first test photos, uint8 (N, S, S, 3)."""
+    record = classifier.load_run(run).record
+    rows = [row for row in splits.read_csv(run / filenames.SPLIT) if row.part == "test"][:count]
+    return np.stack([pixels.read(photos / row.path, record.image_size_px, record.fit) for row in rows])
+
+
+def test_the_command_writes_files_that_their_runtimes_read(run: Path, finished: Finished) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    asked = CliRunner().invoke(
+        main, ["export", str(run), "--format", "openvino,onnx,litert", "--json", "--quiet"]
+    )
+    assert asked.exit_code == 0, asked.output
+    told = records.from_bytes(asked.stdout.encode(), Exports)
+    assert told == exports.read(run / filenames.EXPORTS_TABLE)
+    assert [one.name for one in told.exports] == ["openvino f32", "onnx f32", "litert f32"]
+    for one in told.exports:
+        check_told(one, run)
+    pictures = pictures_of(run, finished.photos, 3)
+    model = classifier.load_run(run)
+    expected = [np.stack(column) for column in zip(*model.engine.outputs(pictures), strict=True)]
+    session = onnxruntime.InferenceSession(run / "exports" / "onnx-f32" / "model.onnx")
+    found = session.run(["probabilities", "novelty"], {"image": pictures.astype(np.float32)})
+    runner = litert.Interpreter(str(run / "exports" / "litert-f32" / "model.tflite")).get_signature_runner()
+    lite = runner(image=pictures.astype(np.float32))
+    for received in (found, [lite["probabilities"], lite["novelty"]]):
+        for one, own in zip(received, expected, strict=True):
+            np.testing.assert_allclose(one, own, atol=1e-4)
+
+
+def check_told(one: Export, run: Path) -> None:
+    """What the record says of a file that agrees is true."""
+    place = run / one.folder
+    sizes = [file.stat().st_size for file in place.iterdir() if file.name != filenames.LABELS]
+    assert one.size_mb == sum(sizes) / 1e6
+    assert all((place / name).exists() for name in one.files)
+    assert (one.n_images, one.n_other_labels, one.why) == (10, 0, "")
+    assert one.largest_difference < 1e-4
+    assert one.largest_novelty_difference is not None and one.largest_novelty_difference < 1e-4
+    results = json.loads((run / filenames.RESULTS).read_text())
+    best = results["recommended"]["backbone"], results["recommended"]["technique"]
+    [own] = [two for two in results["candidates"] if (two["backbone"], two["technique"]) == best]
+    assert one.scores.accuracy == own["test"]["accuracy"]
+    assert one.comparison.difference == 0
+    assert one.scores.ece == pytest.approx(own["test"]["reliability"]["ece"], abs=1e-3)
+    assert 0 < one.latency_ms <= one.batch_latency_ms
+
+
+def test_keras_and_tensorflow_take_bytes_and_floats(run: Path, finished: Finished) -> None:
+    made = shipment.export(run, ["keras", "savedmodel"])
+    assert [one.name for one in made.exports] == ["keras f32", "savedmodel f32"]
+    import keras
+    import tensorflow
+
+    pictures = pictures_of(run, finished.photos, 3)
+    expected = classifier.load_run(run).engine(pictures)
+    loaded = keras.saving.load_model(run / "exports" / "keras-f32" / "model.keras", safe_mode=True)
+    saved = tensorflow.saved_model.load(str(run / "exports" / "savedmodel-f32" / "saved_model"))
+    for kind, name in ((np.float32, "serving_default"), (np.uint8, "serving_uint8")):
+        given = pictures.astype(kind)
+        served = saved.signatures[name](image=tensorflow.constant(given))
+        assert sorted(served) == ["novelty", "probabilities"]
+        np.testing.assert_allclose(served["probabilities"], expected, atol=1e-4)
+        np.testing.assert_allclose(loaded.predict_on_batch(given)["probabilities"], expected, atol=1e-4)
+
+
+Damage = Callable[[Path], None]
+
+
+def swap_classes(path: Path) -> None:
+    """Let the columns of the head change places, which the names do not."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    [softmax] = [node for node in model.graph.node if node.op_type == "Softmax"]
+    [bias] = [node for node in model.graph.node if softmax.input[0] in node.output]
+    [product] = [node for node in model.graph.node if bias.input[0] in node.output]
+    for tensor in model.graph.initializer:
+        if tensor.name in {*bias.input, *product.input}:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.roll(values, 1, axis=-1), tensor.name))
+    onnx.save(model, path)
+
+
+def swap_names(path: Path) -> None:
+    import onnx
+
+    model = onnx.load(path)
+    [entry] = [one for one in model.metadata_props if one.key == "names"]
+    first, second, *others = json.loads(entry.value).values()
+    entry.value = json.dumps(dict(enumerate([second, first, *others])))
+    onnx.save(model, path)
+
+
+def scale_otherwise(path: Path) -> None:
+    """Let it want pixels of 0 to 1."""
+    put_first(path, "Mul", np.float32(255))
+
+
+def want_bgr(path: Path) -> None:
+    put_first(path, "Gather", np.array([2, 1, 0]), axis=3)
+
+
+def put_first(path: Path, operation: str, value: np.ndarray | np.generic, **attributes: Any) -> None:
+    """Put an operation with a constant between the input and what eats it."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = ["changed" if name == "image" else name for name in node.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), "constant"))
+    node = helper.make_node(operation, ["image", "constant"], ["changed"], **attributes)
+    model.graph.node.insert(0, node)
+    onnx.save(model, path)
+
+
+def truncate(path: Path) -> None:
+    files = [file for file in path.parent.rglob("*") if file.is_file() and file.name != filenames.LABELS]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def refusal(run: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Damage) -> Sequence[str]:
+    """The reasons why a file that is damaged after it was written is refused, of which nothing is left."""
+    write = shipment.WRITERS[name]
+
+    def damaged(network: Network, path: Path, precision: str) -> None:
+        write(network, path, precision)
+        damage(path)
+
+    monkeypatch.setitem(shipment.WRITERS, name, damaged)
+    made = shipment.export(run, [name])
+    assert made.exports == ()
+    assert list((run / "exports").iterdir()) == []
+    return [one.reason for one in made.refused]
+
+
+def test_a_wrong_export_is_refused_and_gone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = classifier.load_run(run).class_names
+    told = refusal(run, monkeypatch, "onnx", swap_names)
+    expected = f"It names other classes: {names[1]!r} in place 1, where the run has {names[0]!r}. {AGAIN}"
+    assert told == [expected]
+
+
+@pytest.mark.parametrize("damage", [swap_classes, scale_otherwise, want_bgr])
+def test_a_network_that_answers_otherwise_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, damage: Damage
+) -> None:
+    [reason] = refusal(run, monkeypatch, "onnx", damage)
+    assert "test photos for another class than the model of the run does" in reason or "is off by" in reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openvino",
+        "onnx",
+        "litert",
+        pytest.param("keras", marks=pytest.mark.slow),
+        pytest.param("savedmodel", marks=pytest.mark.slow),
+    ],
+)
+def test_half_a_file_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    [reason] = refusal(run, monkeypatch, name, truncate)
+    assert reason.startswith(f"{catalogue.find(name).runtime} cannot use the file: ")
+
+
+def test_what_is_there_is_replaced_only_when_asked(run: Path) -> None:
+    shipment.export(run, ["openvino"])
+    place = run / "exports" / "openvino-f32"
+    (place / "mine.txt").write_text("mine")
+    assert text_of(RunError, lambda: shipment.export(run, ["openvino"])) == (
+        f"{place} is there already.\nName another folder with --out, or replace it: --overwrite."
+    )
+    assert (place / "mine.txt").exists()
+    made = shipment.export(run, ["openvino"], overwrite=True)
+    assert len(made.exports) == 1
+    assert not (place / "mine.txt").exists()
+
+
+def test_photos_that_are_gone_are_said_to_be(run: Path, finished: Finished, tmp_path: Path) -> None:
+    moved = shutil.copytree(finished.photos, tmp_path / "moved")
+    row = next(row for row in splits.read_csv(run / filenames.SPLIT) if row.part == "test")
+    (moved / row.path).unlink()
+    assert text_of(DataError, lambda: shipment.export(run, ["openvino"], data=str(moved))) == (
+        f"Photos of {run}, on which an exported file is tried, are gone: {moved / row.path}.\n"
+        "Put them back, or name where they are now: --data PHOTOS."
+    )
+    assert not (run / "exports").exists()
+
+
+def test_a_run_without_parts_goes_to_openvino_alone(run: Path) -> None:
+    shutil.rmtree(run / "model" / "keras")
+    assert len(shipment.export(run, ["openvino"]).exports) == 1
+    assert text_of(RunError, lambda: shipment.export(run, ["onnx"])) == (
+        f"{run / 'model'} does not hold what a Keras model is put together from, keras/head.npz.\n"
+        "Train it again with this version, or export it as openvino alone."
+    )
+
+
+def test_what_was_made_before_stays_in_the_table(run: Path, tmp_path: Path) -> None:
+    first = shipment.export(run, ["openvino"])
+    second = shipment.export(run, ["openvino"], out=tmp_path / "elsewhere")
+    assert second.exports[0] == first.exports[0]
+    assert second.exports[1].folder == str(tmp_path / "elsewhere" / "openvino-f32")
+    again = shipment.export(run, ["openvino"], overwrite=True)
+    assert [one.folder for one in again.exports] == [second.exports[1].folder, "exports/openvino-f32"]
+
+
+def test_the_table_says_what_was_refused(run: Path) -> None:
+    made = shipment.export(run, ["openvino"])
+    told = dataclasses.replace(made, refused=(exports.Refused("onnx", "f32", "It was wrong."),))
+    assert shipment.render(told).endswith("\nonnx f32 was refused, and no file is left. It was wrong.\n")
