@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,47 @@ def test_the_pictures_of_a_folder_are_each_named_once(tmp_path: Path) -> None:
     touch(tmp_path, "10.jpg", "2.jpg", "in/1.jpg", "notes.txt")
     (tmp_path / "in" / "up").symlink_to(tmp_path)
     assert list(listing.pictures(tmp_path)) == [tmp_path / name for name in ("2.jpg", "10.jpg", "in/1.jpg")]
+
+
+def test_pictures_come_as_they_are_found_and_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "BLOCK", 10)
+    touch(tmp_path, *(f"{name}.jpg" for name in range(25)), *(f"{name}.txt" for name in range(25)))
+    touch(tmp_path, *(f"in/{folder}/{name}.jpg" for folder in (10, 9) for name in range(3)), "in/0.jpg")
+    (tmp_path / "in" / "a").symlink_to(tmp_path / "in" / "9")
+    touch(tmp_path.parent / f"{tmp_path.name}-outside", "z.jpg")
+    (tmp_path / "b").symlink_to(tmp_path.parent / f"{tmp_path.name}-outside")
+    found = list(tree.stream(tmp_path))
+    scanned = [path for folder in tree.scan(tmp_path).walk() for path in folder.photos]
+    assert len(found) == len(scanned) == len(set(found)) == 33
+    assert set(found) == set(scanned)
+    # The folders one after another, in natural order, and what only a link leads to last.
+    assert [path.rpartition("/")[0] for path in found] == [
+        *[""] * 25,
+        *["in"],
+        *["in/9"] * 3,
+        *["in/10"] * 3,
+        "b",
+    ]
+    assert found[26:29] == [f"in/9/{name}.jpg" for name in range(3)]
+    monkeypatch.undo()
+    assert [*tree.stream(tmp_path)][:25] == [f"{name}.jpg" for name in range(25)]
+
+
+def test_a_folder_of_any_size_is_listed_in_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "BLOCK", 200)
+    touch(tmp_path, *(f"{name:060}.jpg" for name in range(4_000)))
+    assert sum(1 for _ in listing.pictures(tmp_path)) == 4_000  # what is imported for it is
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in listing.pictures(tmp_path)) == 4_000
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 150_000  # the names alone take 450,000
 
 
 def test_a_folder_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

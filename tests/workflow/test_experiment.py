@@ -115,6 +115,25 @@ def test_results_have_the_documented_shape(finished: Finished) -> None:
     assert results["settings"]["epochs"] == 2
 
 
+@pytest.mark.parametrize("technique", ["features", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_what_was_refused_on_test_is_what_the_model_refuses(technique: str, tmp_path: Path) -> None:
+    write_mixed_photos(tmp_path / "photos")
+    given: dict[str, Any] = {"backbones": ("tiny",), "techniques": (technique,), "epochs": 1, "folds": 0}
+    out = tmp_path / "run"
+    results = headstart.compare(
+        tmp_path / "photos", out=str(out), max_refused=0.4, report=False, check=False, **given
+    )
+    chosen, model = results.chosen, headstart.load(out)
+    assert chosen.test and chosen.test.refused and chosen.calibration.refusal
+    assert chosen.calibration.refusal.part == 0.4
+    rows = csv.DictReader((out / "split.csv").open(encoding="utf-8", newline=""))
+    asked = [tmp_path / "photos" / row["path"] for row in rows if row["part"] == "test"]
+    n_novel = sum(one.is_novel is True for one in model.predict(asked))
+    assert (chosen.test.refused.n_images, chosen.test.refused.n_refused) == (len(asked), n_novel)
+    assert 0 < n_novel < len(asked)
+    assert chosen.test.refused.part == n_novel / len(asked)
+
+
 @pytest.mark.parametrize("technique", ["features", "finetune"])
 def test_a_candidate_has_the_documented_shape(technique: str, finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
