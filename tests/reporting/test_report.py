@@ -88,7 +88,9 @@ def candidate(backbone: str, technique: str, asked: predictions.Predictions) -> 
     """A candidate with these answers on test; its other figures are made up, its evaluation is not."""
     probabilities, labels = asked.probabilities, asked.labels
     confidence, correct = asked.confidence, asked.predicted == labels
-    found = calibration.calibrate(probabilities, labels, max_error=0.3, coverage=0.9)
+    novelty = np.linspace(0, 1, len(labels), dtype=np.float32)
+    found = calibration.calibrate(probabilities, labels, max_error=0.3, coverage=0.9, novelty=novelty)
+    assert found.refusal
     scores = metrics.evaluate(labels, probabilities, asked.class_names)
     is_tuned = technique == "finetune"
     return Candidate(
@@ -104,7 +106,7 @@ def candidate(backbone: str, technique: str, asked: predictions.Predictions) -> 
             else None,
             risk_curve=calibration.risk_curve(confidence, correct),
             sets=calibration.measure(found.conformal.sets(probabilities), labels),
-            refused=calibration.refused(np.linspace(0, 1, len(labels), dtype=np.float32), 0.95),
+            refused=calibration.refused(novelty, found.refusal.threshold - 0.05),
             without_leaks=WithoutLeaks(60, 0.75, Interval(0.63, 0.84, 0.95)),
         ),
         calibration=found,
