@@ -33,6 +33,7 @@ COMMANDS = (
     "check",
     "train",
     "predict",
+    "serve",
     "evaluate",
     "report",
     "export",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headstart import __version__
-from headstart.base.errors import HeadstartError, SettingsError
-from headstart.base.settings import TECHNIQUES, Reading, Settings, from_toml
+from headstart.base.errors import HeadstartError, MissingPackage, SettingsError
+from headstart.base.settings import TECHNIQUES, Reading, Serving, Settings, from_toml
 
 if TYPE_CHECKING:
     from headstart.base.progress import Progress
@@ -36,6 +36,8 @@ VALUES = {
     **dict.fromkeys(("validation", "test", "max_error", "max_refused", "coverage", "margin"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
+    **dict.fromkeys(("port", "max_queue", "max_files", "max_megabytes", "max_megapixels", "timeout"), "N"),
+    **{"host": "ADDRESS", "token": "TEXT", "allow_origin": "A,B,..."},
     **{"learning_rate": "RATE", "group_by": "REGEX", "images": "FOLDER"},
     **dict.fromkeys(("path_column", "label_column", "split_column"), "COLUMN"),
 }
@@ -145,7 +147,11 @@ def settings_options(*left_out: str) -> Callable[[Command], Command]:
 
 
 def _option(name: str) -> Callable[[Command], Command]:
-    known = OPTIONS[name]
+    return _option_of(OPTIONS[name])
+
+
+def _option_of(known: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
+    name = known.name
     default = known.metadata.get("shown_default", known.default)
     shown = ",".join(default) or "none" if isinstance(default, tuple) else default
     flag = name.replace("_", "-")
@@ -173,6 +179,13 @@ def reading_options(command: Command) -> Command:
     """Add an option for each way in which photos are listed."""
     for name in reversed(Reading.__annotations__):
         command = _option(name)(command)
+    return command
+
+
+def serving_options(command: Command) -> Command:
+    """Add an option for each field of `Serving`."""
+    for known in reversed(dataclasses.fields(Serving)):
+        command = _option_of(known)(command)
     return command
 
 
@@ -525,6 +538,31 @@ def _writers(table: Path | None, is_json: bool, top: int | None) -> Iterator[lis
     else:
         with lines.new_file(table) as line:
             yield [lines.Table(line, top or 1).add, *([show] if is_json else [])]
+
+
+@main.command(short_help="Answer over HTTP, with a page to try it.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@serving_options
+@quiet
+def serve(runs: Sequence[Path], is_quiet: bool, **options: Any) -> None:
+    """Serve the model of each RUN over HTTP, by the name of its folder, until Ctrl-C or SIGTERM.
+
+    The page to try it is at /; POST /v1/predict takes pictures as files or in JSON, and /openapi.json says
+    how. Clients of TensorFlow Serving's REST shape and of the Open Inference Protocol work as they are.
+    What is new in a run folder is served when it is finished there, without a restart.
+    """
+    options["token"] = options["token"] or os.environ.get("HEADSTART_TOKEN") or None
+    try:
+        settings = Serving(**_given(options))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        from headstart.serving import server
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            f"{error.name}, which serving needs, is not installed.", "Run `pip install 'headstart[serve]'`."
+        ) from error
+    server.serve(runs, settings, _progress(is_quiet))
 
 
 @main.command(short_help="Measure a trained model on labelled photos.")

@@ -205,6 +205,44 @@ class Settings:
         return hours * 3600 + minutes * 60 + seconds
 
 
+@dataclass(frozen=True)
+class Serving:
+    """How models are served: where, to whom, and how much at once.
+
+    Raises:
+        SettingsError: A value is outside its range, or one request could hold more than may wait.
+
+    Example:
+        >>> Serving(port=0).host
+        '127.0.0.1'
+    """
+
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 is every one of this machine.")
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", minimum=0)
+    token: str | None = option(
+        None, "What a request must bring as Authorization: Bearer TOKEN.", shown_default="HEADSTART_TOKEN"
+    )
+    allow_origin: tuple[str, ...] = option(
+        (), "Web pages elsewhere that may ask, such as https://example.org; with commas between."
+    )
+    max_queue: int = option(128, "Pictures that may wait; to more the answer is to come again.", minimum=1)
+    max_files: int = option(64, "Pictures in one request.", minimum=1)
+    max_megabytes: int = option(32, "Size of one request.", minimum=1)
+    max_megapixels: int = option(50, "Size of one picture.", minimum=1)
+    timeout: int = option(30, "Seconds for a request to come, and for its answer.", minimum=1)
+
+    def __post_init__(self) -> None:
+        for known in dataclasses.fields(self):
+            _refuse_value(known, getattr(self, known.name))
+        if self.max_files > self.max_queue:
+            raise SettingsError(
+                f"max_files is {self.max_files} and max_queue {self.max_queue}.",
+                "Let as many pictures wait as one request may bring, or more.",
+            )
+        if self.token is not None and not (self.token and self.token.isascii() and self.token.isprintable()):
+            raise SettingsError("token is empty, or has other characters than ASCII's.", "Give another one.")
+
+
 def _refuse_value(known: "dataclasses.Field[Any]", value: Any) -> None:
     limits = known.metadata
     values = value if isinstance(value, tuple) else (value,)

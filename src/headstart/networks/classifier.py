@@ -131,7 +131,7 @@ class Classifier:
         for outputs in self.engine.outputs(pictures()):
             path, error = waiting.popleft()
             yield (
-                self._prediction(path, *outputs)
+                self.prediction(path, *outputs)
                 if error is None
                 else Prediction(path, None, None, None, error=error)
             )
@@ -145,9 +145,10 @@ class Classifier:
         except UnreadableImage as error:
             return str(path), None, error.problem
 
-    def _prediction(
+    def prediction(
         self, path: str, probabilities: NDArray[np.float32], novelty: NDArray[np.float32] | None = None
     ) -> Prediction:
+        """Return what the engine's outputs for one photo, (C,) and (1,), come to."""
         best = int(probabilities.argmax())
         named = dict(zip(self.class_names, map(float, probabilities), strict=True))
         confidence, calibration = float(probabilities[best]), self.record.calibration

@@ -15,7 +15,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -106,6 +106,13 @@ class Engine(ABC):
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output for one picture, as soon as it can be had."""
 
+    @abstractmethod
+    def lane(self) -> Callable[[Pixels], tuple[Floats, ...]]:
+        """Return a function that gives all outputs for one picture, and is used by one thread at a time.
+
+        Threads that each have one of their own are answered side by side.
+        """
+
     def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
         """Yield the first output for each picture; see `outputs`."""
         return (first for first, *_ in self.outputs(pictures))
@@ -157,6 +164,16 @@ class OpenVINOEngine(Engine):
             busy.append(request)
         while busy:
             yield _outputs(busy.popleft())
+
+    def lane(self) -> Callable[[Pixels], tuple[Floats, ...]]:
+        """Return a function for one thread; see `Engine`."""
+        request = self._compiled("THROUGHPUT").create_infer_request()
+
+        def ask(picture: Pixels) -> tuple[Floats, ...]:
+            request.start_async({0: picture[None]})
+            return _outputs(request)
+
+        return ask
 
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output, all cores at work on it."""
@@ -239,6 +256,10 @@ class KerasEngine(Engine):
         for batch in batches(pictures, KERAS_BATCH):
             found = self.model.predict_on_batch(np.stack(batch).astype(np.float32))
             yield from zip(*(found if isinstance(found, list) else [found]), strict=True)
+
+    def lane(self) -> Callable[[Pixels], tuple[Floats, ...]]:
+        """Return a function for one thread; see `Engine`."""
+        return lambda picture: next(self.outputs([picture]))
 
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output."""
@@ -586,4 +607,6 @@ def load(folder: Path) -> Engine:
 
 def _load_openvino(folder: Path) -> OpenVINOEngine:
     checksums.check(folder)
-    return OpenVINOEngine(import_openvino().Core().read_model(folder / filenames.GRAPH))
+    core = import_openvino().Core()
+    core.set_property({"ENABLE_MMAP": False})  # a file written over while it is mapped ends the process
+    return OpenVINOEngine(core.read_model(folder / filenames.GRAPH))
