@@ -37,7 +37,7 @@ VALUES = {
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
     **dict.fromkeys(("port", "max_queue", "max_files", "max_megabytes", "max_megapixels", "timeout"), "N"),
-    **{"host": "ADDRESS", "token": "TEXT", "allow_origin": "A,B,..."},
+    **{"host": "ADDRESS", "token": "TOKEN", "allow_origin": "A,B,..."},
     **{"learning_rate": "RATE", "group_by": "REGEX", "images": "FOLDER"},
     **dict.fromkeys(("path_column", "label_column", "split_column"), "COLUMN"),
 }

@@ -106,12 +106,12 @@ class Engine(ABC):
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output for one picture, as soon as it can be had."""
 
-    @abstractmethod
     def lane(self) -> Callable[[Pixels], tuple[Floats, ...]]:
         """Return a function that gives all outputs for one picture, and is used by one thread at a time.
 
         Threads that each have one of their own are answered side by side.
         """
+        return lambda picture: next(self.outputs([picture]))
 
     def stream(self, pictures: Iterable[Pixels]) -> Iterator[Floats]:
         """Yield the first output for each picture; see `outputs`."""
@@ -256,10 +256,6 @@ class KerasEngine(Engine):
         for batch in batches(pictures, KERAS_BATCH):
             found = self.model.predict_on_batch(np.stack(batch).astype(np.float32))
             yield from zip(*(found if isinstance(found, list) else [found]), strict=True)
-
-    def lane(self) -> Callable[[Pixels], tuple[Floats, ...]]:
-        """Return a function for one thread; see `Engine`."""
-        return lambda picture: next(self.outputs([picture]))
 
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output."""

@@ -50,7 +50,7 @@ class Crew:
         self._settings = settings
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(LANES, "headstart-serving")
-        # A heat map takes up to a hundred inferences: no other answer is to wait for one.
+        # A heat map takes a few dozen inferences: no other answer is to wait for one.
         self._explaining = ThreadPoolExecutor(1, "headstart-explaining")
 
     async def answer(

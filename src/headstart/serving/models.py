@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from headstart.base.errors import HeadstartError, RunError
 from headstart.base.progress import Progress
 from headstart.networks import classifier
 from headstart.networks.classifier import Classifier, Prediction
-from headstart.networks.explanation import Explainer, Heat
+from headstart.networks.explanation import Heat, explain
 from headstart.pictures.pixels import Pixels, core_count
 from headstart.serving.problems import Declined
 
@@ -38,7 +36,6 @@ class Model:
         self.name = name
         self.version = version
         self.classifier = loaded
-        self._explaining = Lock()
         self._lanes: SimpleQueue[Callable[[Pixels], tuple[Floats, ...]]] = SimpleQueue()
         for _ in range(LANES):
             self._lanes.put(loaded.engine.lane())
@@ -61,14 +58,8 @@ class Model:
             self._lanes.put(lane)
 
     def explain(self, picture: Pixels, label: int) -> Heat:
-        """Return what speaks for a class, float32 (S, S); one picture at a time."""
-        with self._explaining:
-            return self.explainer.explain(picture, label)
-
-    @cached_property
-    def explainer(self) -> Explainer:
-        """What makes heat maps: prepared for the first of them, for it takes a second and as much memory."""
-        return Explainer(self.classifier.engine)
+        """Return what speaks for a class, float32 (S, S) in [0, 1]; it takes a few dozen inferences."""
+        return explain(self.classifier.engine, picture, label)
 
     def told(self, outputs: Sequence[Floats]) -> Prediction:
         """Return what the outputs for a picture come to."""

@@ -31,12 +31,10 @@ class HeatMap:
 
     Attributes:
         label: The class.
-        method: "cam" or "occlusion".
         png: The picture as the model sees it, in grey, with the heat over it; a PNG in base64.
     """
 
     label: str
-    method: str
     png: str
 
 
@@ -234,9 +232,7 @@ def _told(model: Model, answer: Answer | Declined, top: int) -> Answered | Faile
         found.novelty,
         found.likely,
         tuple(Ranked(names[index], float(probabilities[index])) for index in order),
-        None
-        if answer.heat_map is None
-        else HeatMap(best, model.explainer.method, base64.b64encode(answer.heat_map).decode()),
+        None if answer.heat_map is None else HeatMap(best, base64.b64encode(answer.heat_map).decode()),
     )
 
 
