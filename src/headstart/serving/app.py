@@ -14,7 +14,7 @@ from headstart.base.settings import Serving
 from headstart.base.version import __version__
 from headstart.serving import metrics, native, open_inference, page, tensorflow_serving
 from headstart.serving.crew import Crew
-from headstart.serving.gate import Gate
+from headstart.serving.entrance import Entrance
 from headstart.serving.metrics import Metrics
 from headstart.serving.models import Shelf
 from headstart.serving.problems import Declined, Problem, json_response, response
@@ -75,16 +75,16 @@ def build(shelf: Shelf, settings: Serving, lifespan: Lifespan | None = None) -> 
     application.include_router(page.router())
     _add_health(application, counts)
     _add_problems(application)
-    gate = Gate(application, settings.token, counts, page.PATHS)
-    if settings.allow_origin:  # before the gate: a browser asks whether it may without the token
+    entrance = Entrance(application, settings.token, counts, page.PATHS)
+    if settings.allow_origin:  # before the entrance: a browser asks whether it may without the token
         return CORSMiddleware(
-            gate,
+            entrance,
             allow_origins=list(settings.allow_origin),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", open_inference.HEADER_LENGTH],
             expose_headers=["Retry-After", open_inference.HEADER_LENGTH],
         )
-    return gate
+    return entrance
 
 
 def _add_health(application: FastAPI, counts: Metrics) -> None:

@@ -7,7 +7,7 @@ from served import serving, write_run
 
 from headstart.base.settings import Serving
 from headstart.serving import page
-from headstart.serving.gate import OPEN, POLICY
+from headstart.serving.entrance import OPEN, POLICY
 
 
 @pytest.fixture(scope="module")

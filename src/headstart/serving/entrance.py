@@ -25,7 +25,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", 
 """Paths that need no token, beside those of the page: what watches a server has none, and nothing is told."""
 
 
-class Gate:
+class Entrance:
     """The application with a token before it, if there is one.
 
     Args:
