@@ -392,8 +392,7 @@ def test_without_tensorflow_the_package_is_named(monkeypatch: pytest.MonkeyPatch
     assert str(caught.value) == (
         "TensorFlow, which builds and trains backbones, cannot be imported: "
         "import of tensorflow halted; None in sys.modules.\n"
-        "Run `pip install 'tensorflow-cpu~=2.21.0' 'keras~=3.15.0'`, "
-        "or with 'tensorflow[and-cuda]~=2.21.0' for an NVIDIA GPU."
+        "Run `pip install 'headstart[cpu]'`, or with 'headstart[gpu]' for an NVIDIA GPU."
     )
 
 

@@ -8,11 +8,15 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+from conftest import made_photos
 from numpy.typing import NDArray
 
 from headstart.base.errors import SettingsError, WeightsError
+from headstart.networks import engine
 from headstart.networks.backbones import find, import_keras, keras_applications
-from headstart.networks.table import TABLE, Backbone, KerasFile
+from headstart.networks.backbones.description import VARIANCE_FLOOR
+from headstart.networks.engine import OpenVINOEngine
+from headstart.networks.table import TABLE, Backbone, KerasFile, Place
 
 Floats = NDArray[np.float32]
 Asked = tuple[str, str, str | None]
@@ -197,6 +201,80 @@ def check_graph(row: Backbone, model: Any) -> None:
     assert [layer.name for layer in model.layers if isinstance(layer, keras.layers.Rescaling)] == ["scale"]
     assert not [layer.name for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
     assert row.last_block in [layer.name for layer in model.layers if layer.weights]
+
+
+# By hand from Keras's source, for a picture of 224 pixels: the last layer of each shape at strides 16 and 32
+# that sums up all before it. The last of all is asked for its deviation alone.
+PLACES = {
+    "mobilenet": ["conv_dw_6_relu", "conv_pw_11_relu", "conv_dw_12_relu", "conv_pw_13_relu"],
+    "vgg16": ["block5_conv3", "block5_pool"],
+    "resnet50": ["conv4_block6_out", "conv5_block3_out"],
+    "densenet121": ["pool4_relu", "pool4_conv", "relu"],
+    "inception_v3": ["mixed7", "mixed8", "mixed10"],
+    "nasnet_mobile": ["normal_concat_11", "activation_187"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px"),
+    [
+        *(("mobilenet", 32), ("vgg16", 45), ("resnet50", 64), ("densenet121", 32)),
+        *(pytest.param(name, 96, marks=pytest.mark.slow) for name in ("inception_v3", "nasnet_mobile")),
+    ],
+)
+def test_places_sum_up_what_comes_before_them(name: str, size_px: int) -> None:
+    model = keras_applications.build(find(name), image_size_px=size_px, weights_path=None)
+    found = keras_applications.places(model)
+    *inside, last = PLACES[name]
+    assert found == (*(Place(one, takes) for one in inside for takes in ("mean", "std")), Place(last, "std"))
+
+
+def moments_of(model: Any, pictures: Floats) -> Floats:
+    """What the places of a graph say, reckoned in NumPy of the maps themselves, and the mean of the last."""
+    places = keras_applications.places(model)
+    outputs = {one.name: one.output for one in model.operations}
+    inside = import_keras().Model(model.input, [*(outputs[one.layer] for one in places), model.output])
+    *maps, last = (np.asarray(one, np.float64) for one in inside(pictures, training=False))
+    told = [
+        one.mean((1, 2)) if place.takes == "mean" else np.sqrt(one.var((1, 2)) + VARIANCE_FLOOR)
+        for place, one in zip(places, maps, strict=True)
+    ]
+    return np.concatenate([*told, last], axis=1).astype(np.float32)
+
+
+def check_stages(row: Backbone, size_px: int) -> None:
+    """Features are those moments, and a graph that OpenVINO resizes is the network at that size."""
+    pictures = made_photos(size_px, 2)
+    plain = keras_applications.build(row, image_size_px=size_px, weights_path=None)
+    expected = moments_of(plain, pictures.astype(np.float32))
+    built = keras_applications.build(row, image_size_px=size_px, weights_path=None, features="stages")
+    assert built.output_names == ["features"]
+    features = np.asarray(built(pictures.astype(np.float32), training=False))
+    assert difference(features, expected) < 1e-4
+    other_px = size_px + 32
+    other = keras_applications.build(row, image_size_px=other_px, weights_path=None, features="stages")
+    assert keras_applications.drawn_for(row, other_px) == keras_applications.drawn_for(row, size_px)
+    assert difference(OpenVINOEngine(engine.convert(other)).resized(size_px)(pictures), features) < 1e-4
+
+
+STAGED = [
+    ("mobilenet", 45),
+    ("mobilenet_v2_keras", 64),
+    ("mobilenet_v3_small", 33),
+    ("efficientnet_v2_b0", 41),
+]
+
+
+@pytest.mark.parametrize(("name", "size_px"), STAGED)
+def test_stages_are_the_moments_of_the_places_at_any_size(name: str, size_px: int) -> None:
+    check_stages(find(name), size_px)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_has_stages(row: Backbone) -> None:
+    size_px = max(64, keras_applications.MINIMUM_SIZE_PX.get(row.family, 0) + 2)
+    check_stages(row, size_px)
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ import math
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -683,6 +685,59 @@ def test_a_kept_model_that_answers_otherwise_is_told(
 def test_one_technique_alone_is_one_candidate(photos: Path, tmp_path: Path) -> None:
     results = probe(photos, tmp_path / "run")
     assert [(one.backbone, one.technique) for one in results.candidates] == [("tiny", "features")]
+
+
+HIDDEN = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"tensorflow", "keras"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from headstart.cli import main
+main()
+"""
+
+
+def without_tensorflow(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command line where neither TensorFlow nor Keras is installed."""
+    command = [sys.executable, "-c", HIDDEN, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+INSTALL = "Run `pip install 'headstart[cpu]'`, or with 'headstart[gpu]' for an NVIDIA GPU.\n"
+
+
+def test_without_tensorflow_all_but_fine_tuning_is_done(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    asked = ("compare", str(photos), "--backbones", "tiny", "--folds", "0", "--out", str(out))
+    done = without_tensorflow(*asked)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "TensorFlow" in line] == [
+        "Fine-tuning is left out, for TensorFlow is not installed: `pip install 'headstart[cpu]'` brings it."
+    ]
+    results = json.loads((out / "results.json").read_text())
+    assert results["settings"]["techniques"] == ["features"]
+    assert [one["technique"] for one in results["candidates"]] == ["features"]
+    assert (out / "report.html").is_file()
+    predicted = without_tensorflow("predict", str(out), str(next(photos.rglob("*.jpg"))))
+    assert (predicted.returncode, predicted.stderr) == (0, "")
+    # The same command once more shows what is there.
+    assert without_tensorflow(*asked).stdout == done.stdout
+
+
+def test_without_tensorflow_what_needs_it_says_so(photos: Path, tmp_path: Path) -> None:
+    words = ("compare", str(photos), "--backbones", "tiny", "--out", str(tmp_path / "run"))
+    for more in ("--techniques", "finetune"), ("--engine", "keras"):
+        done = without_tensorflow(*words, *more)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith(
+            "TensorFlow, which builds and trains backbones, cannot be imported: "
+            f"No module named 'tensorflow'.\n{INSTALL}"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

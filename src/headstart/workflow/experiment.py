@@ -70,11 +70,12 @@ def compare(
         WeightsError: Pretrained weights are missing.
         RunError: The run folder is in use, holds something else, or is finished with other photos.
         SettingsError: TensorBoard's folder or MLflow cannot be written to.
-        MissingPackage: One of them, or TensorFlow, is needed and not installed.
+        MissingPackage: One of them, or TensorFlow, is needed and not installed; fine-tuning beside another
+            technique is left out without it.
         DiskFull: No space is left.
     """
     progress = progress or Progress()
-    settings = runs.resolve(settings)
+    settings = possible(runs.resolve(settings), progress)
     rows = [backbones.find(name) for name in settings.backbones]
     with runs.claim(Path(str(settings.out)), settings) as run:
         run.adopt()
@@ -92,6 +93,23 @@ def compare(
             trackers.finish(results, describe(run, settings))
         cache.prune(progress)
     return results
+
+
+def possible(settings: Settings, progress: Progress) -> Settings:
+    """Return settings without fine-tuning where TensorFlow is not installed, with a remark.
+
+    Raises:
+        MissingPackage: Nothing else was asked for, or all networks are to run on Keras.
+    """
+    others = tuple(technique for technique in settings.techniques if technique != "finetune")
+    if settings.engine == "keras" or not others:
+        backbones.import_keras()
+    if others == settings.techniques or backbones.has_keras():
+        return settings
+    progress.remark(
+        f"Fine-tuning is left out, for TensorFlow is not installed: `{backbones.INSTALL}` brings it."
+    )
+    return dataclasses.replace(settings, techniques=others)
 
 
 def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: Trackers) -> Results:

@@ -102,11 +102,14 @@ def replay(
             run.
         DataError: The photos are not there, or not those of the run; names up to five.
         WeightsError: The weights are not those of the run.
+        MissingPackage: The run fine-tuned, and TensorFlow is not installed.
         DiskFull: No space is left.
     """
     progress = progress or Progress()
     then = read(folder)
     settings = _settings(folder, out, data, weights_dir)
+    if "finetune" in settings.techniques:
+        backbones.import_keras()  # a comparison would leave it out
     new = Run(Path(str(settings.out)))
     if new.is_finished:
         raise RunError(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headstart.networks.backbones.parameters import Parameters
 
 __all__ = [
+    "INSTALL",
     "TABLE",
     "Backbone",
     "build",
@@ -38,6 +39,10 @@ __all__ = [
     "list_backbones",
     "vector_size",
 ]
+
+
+INSTALL = "pip install 'headstart[cpu]'"
+"""What brings TensorFlow and Keras."""
 
 
 def list_backbones() -> tuple[str, ...]:
@@ -217,8 +222,7 @@ def import_keras() -> ModuleType:
     except ImportError as error:
         raise MissingPackage(
             f"TensorFlow, which builds and trains backbones, cannot be imported: {error}.",
-            "Run `pip install 'tensorflow-cpu~=2.21.0' 'keras~=3.15.0'`, "
-            "or with 'tensorflow[and-cuda]~=2.21.0' for an NVIDIA GPU.",
+            f"Run `{INSTALL}`, or with 'headstart[gpu]' for an NVIDIA GPU.",
         ) from error
     if keras.backend.backend() != "tensorflow":
         raise SettingsError(
