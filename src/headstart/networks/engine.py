@@ -102,6 +102,11 @@ class Engine(ABC):
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the first output for one picture."""
 
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers of the first output, which is a vector, come of each place, in order."""
+
     @abstractmethod
     def answer(self, picture: Pixels) -> Floats:
         """Return the first output for one picture, as soon as it can be had."""
@@ -239,6 +244,21 @@ class OpenVINOEngine(Engine):
         """See `Engine`."""
         return tuple(size.get_length() for size in list(self.graph.output(0).partial_shape)[1:])
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(_widths(self.graph.output(0).get_node().input_value(0)))
+
+
+def _widths(vector: Any) -> Iterator[int]:
+    """Yield how many numbers each of the vectors has that one is put together from."""
+    node = vector.get_node()
+    if node.get_type_name() == "Concat":
+        for part in node.input_values():
+            yield from _widths(part)
+    else:
+        yield vector.get_partial_shape()[-1].get_length()
+
 
 def _outputs(request: Any) -> tuple[Floats, ...]:
     request.wait()
@@ -293,6 +313,20 @@ class KerasEngine(Engine):
     def output_shape(self) -> tuple[int, ...]:
         """See `Engine`."""
         return tuple(self.model.outputs[0].shape[1:])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """See `Engine`."""
+        return tuple(_keras_widths(self.model.outputs[0]))
+
+
+def _keras_widths(vector: Any) -> Iterator[int]:
+    layer = vector._keras_history.operation
+    if type(layer).__name__ == "Concatenate":
+        for part in layer.input:
+            yield from _keras_widths(part)
+    else:
+        yield vector.shape[-1]
 
 
 def choose(asked: str) -> str:

@@ -85,7 +85,7 @@ class Extractor:
         for index in lacking:
             if index != (first := computed[keys[index]]):
                 rows[index] = rows[first : first + 1][0]
-        return Vectors((rows,))
+        return Vectors((rows,), self.engine.widths)
 
     def _recall(self, keys: Sequence[bytes], rows: Halves | Filed) -> list[int]:
         """Copy the vectors that are kept into their rows; return which are not, ascending."""

@@ -511,8 +511,8 @@ TABLE: tuple[Backbone, ...] = (
         last_block="block_17_expand",
         default_unfreeze="half",
         places=_places(
-            spread="block_7_depthwise block_11_depthwise block_13_depthwise block_14_depthwise "
-            "block_17_depthwise",
+            spread="block_4_depthwise block_6_depthwise block_7_depthwise block_11_depthwise "
+            "block_13_depthwise block_14_depthwise block_17_depthwise",
             both="block_10_add block_13_add block_16_add block_17_project",
         ),
     ),
@@ -537,8 +537,8 @@ TABLE: tuple[Backbone, ...] = (
         last_block="block_16_expand",
         default_unfreeze="half",
         places=_places(
-            spread="block_6_depthwise block_9_depthwise block_11_depthwise block_12_depthwise "
-            "block_16_depthwise",
+            spread="block_4_depthwise block_5_depthwise block_6_depthwise block_9_depthwise "
+            "block_11_depthwise block_12_depthwise block_16_depthwise",
             both="block_8_add block_11_add block_15_add block_16_project",
         ),
     ),
@@ -563,8 +563,8 @@ TABLE: tuple[Backbone, ...] = (
         last_block="block_21_expand",
         default_unfreeze="half",
         places=_places(
-            spread="block_8_depthwise block_12_depthwise block_15_depthwise block_16_depthwise "
-            "block_21_depthwise",
+            spread="block_5_depthwise block_7_depthwise block_8_depthwise block_12_depthwise "
+            "block_15_depthwise block_16_depthwise block_21_depthwise",
             both="block_11_add block_15_add block_20_add block_21_project",
         ),
     ),
@@ -589,8 +589,8 @@ TABLE: tuple[Backbone, ...] = (
         last_block="block_21_expand",
         default_unfreeze="half",
         places=_places(
-            spread="block_8_depthwise block_12_depthwise block_15_depthwise block_16_depthwise "
-            "block_21_depthwise",
+            spread="block_5_depthwise block_7_depthwise block_8_depthwise block_12_depthwise "
+            "block_15_depthwise block_16_depthwise block_21_depthwise",
             both="block_11_add block_15_add block_20_add block_21_project",
         ),
     ),

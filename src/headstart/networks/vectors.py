@@ -30,6 +30,7 @@ class Vectors:
 
     Attributes:
         parts: Of each backbone float16 or float32 (N, D of it).
+        widths: How many numbers come of each place of the networks, in order; of none: each backbone is one.
 
     Example:
         >>> of_one, of_other = np.zeros((3, 2), np.float16), np.ones((3, 4), np.float16)
@@ -41,11 +42,18 @@ class Vectors:
     """
 
     parts: Sequence[Matrix]
+    widths: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
         """(N, D)."""
         return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
+
+    @property
+    def places(self) -> list[slice]:
+        """The columns of each place, in order."""
+        ends = np.cumsum(self.widths or [part.shape[1] for part in self.parts]).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def blocks(self, n_rows: int = BLOCK) -> Iterator[tuple[slice, Floats]]:
         """Yield the rows of each block and their vectors, float32 (at most `n_rows`, D), in order."""
@@ -63,7 +71,7 @@ class Vectors:
 
     def last(self, n: int) -> Self:
         """Return the last n numbers of each vector; of one backbone's features its last layer's mean."""
-        return dataclasses.replace(self, parts=(_Columns(self.parts[-1], n),))
+        return dataclasses.replace(self, parts=(_Columns(self.parts[-1], n),), widths=(n,))
 
     def of(self, rows: Rows) -> Self:
         """Return the vectors of some photos, which are read as they are asked for."""

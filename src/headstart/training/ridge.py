@@ -1,6 +1,6 @@
 """Technique 1, feature extraction: a linear head on features that never change, in closed form.
 
-Ridge regression of one-hot labels on standardised features, its intercept free. One decomposition, of what
+Ridge regression of one-hot labels on scaled features, its intercept free. One decomposition, of what
 is smaller, the products of the photos or those of the features, gives the head and what the heads that have
 not seen a photo, or a group of photos, make of it: exactly, as if each were fitted anew (Rifkin and Lippert,
 Notes on regularized least squares, 2007; for groups the same with blocks of the hat matrix).
@@ -8,7 +8,7 @@ Notes on regularized least squares, 2007; for groups the same with blocks of the
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from headstart.training.cholesky import ROWS, Factor, NotPositive, Real
 from headstart.training.confidence import Confidence
 
 STRENGTHS: tuple[float, ...] = tuple(10.0 ** (power / 2) for power in range(-5, 3))
-"""Half decades from 10^-2.5 to 10, in parts of the photos' mean squared length in standardised features.
+"""Half decades from 10^-2.5 to 10, in parts of the photos' mean squared length in scaled features.
 
 What is best was between 0.03 and 3 on sets of 80 to 3,000 photos, with 1,300 to 5,900 features.
 """
@@ -41,6 +41,13 @@ clothing, 5,904 features)."""
 
 LARGE = 4
 """A group that is more than this part, a quarter, of what is decomposed is left out by fitting the others."""
+
+ROOT = 0.5
+"""The power of its deviation that a feature is divided by, and of their number that those of a place are.
+
+Of clothing, textile, animals and flowers, 1,400 photos each, by both backbones of the default, the left-out
+log loss is 4% lower so than with each feature divided by its deviation (geometric mean; in none of the eight
+cases higher), and 0.4 points more are right."""
 
 VARIES, FLOOR = 1e-6, 1e-3
 """A feature whose deviation is less than a millionth of its mean does not vary. To each deviation a
@@ -105,7 +112,7 @@ class Fit:
 class Ridge:
     """Photos on which heads are fitted: on all of them, or on parts.
 
-    Features are standardised as all photos together are, weighted, whatever part is fitted on. Each part has
+    Features are scaled by how all photos together vary, weighted, whatever part is fitted on. Each part has
     its own intercept.
 
     Args:
@@ -265,7 +272,7 @@ class _Units:
 
 
 class _Photos:
-    """Standardised features, in the kind of numbers that is computed with."""
+    """Scaled features, in the kind of numbers that is computed with."""
 
     def __init__(
         self,
@@ -279,7 +286,7 @@ class _Photos:
         self.sample_weights = sample_weights.astype(np.float64)
         self.dtype = np.dtype(np.float64 if min(vectors.shape) <= SMALL else np.float32)
         self.mean, deviation = _moments(vectors, self.sample_weights, pool)
-        self.inverse_scale = _inverse_scale(self.mean, deviation)
+        self.inverse_scale = _inverse_scale(self.mean, deviation, vectors.places)
         self._shift, self._scale = self.mean.astype(self.dtype), self.inverse_scale.astype(self.dtype)
 
     def take(self, rows: Rows) -> Real:
@@ -304,11 +311,20 @@ def _moments(vectors: Vectors, weights: Doubles, pool: ThreadPoolExecutor) -> tu
     return near + off, np.sqrt(np.maximum(second / weights.sum() - off**2, 0))
 
 
-def _inverse_scale(mean: Doubles, deviation: Doubles) -> Doubles:
-    """Return what standardising multiplies by: 0 for a feature that does not vary."""
+def _inverse_scale(mean: Doubles, deviation: Doubles, places: Sequence[slice]) -> Doubles:
+    """Return what features are multiplied by: 0 for one that does not vary.
+
+    Each is divided by the root of its deviation (`ROOT`), and those of a place are then brought to a mean
+    square of one over the root of their number.
+    """
     varies = deviation > VARIES * np.abs(mean)
     typical = float(np.median(deviation[varies])) if varies.any() else 1.0
-    return np.where(varies, 1 / (deviation + FLOOR * typical), 0.0)
+    scale = np.where(varies, (deviation + FLOOR * typical) ** -ROOT, 0.0)
+    for place in places:
+        squares = float(((deviation[place] * scale[place]) ** 2).mean())
+        n_features = place.stop - place.start
+        scale[place] /= math.sqrt(squares * n_features**ROOT) if squares else 1.0
+    return scale
 
 
 class _OfPhotos:
@@ -387,7 +403,7 @@ class _Solution:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """Scores = standardised features @ weights + bias: float64 (D, C) and (C,)."""
+    """Scores = scaled features @ weights + bias: float64 (D, C) and (C,)."""
 
     weights: Doubles
     bias: Doubles
@@ -509,7 +525,7 @@ class _Part(ABC):
 
     @abstractmethod
     def line(self, coefficients: Real, pool: ThreadPoolExecutor) -> _Line:
-        """Return what the solution makes of standardised features."""
+        """Return what the solution makes of scaled features."""
 
 
 class _PartOfPhotos(_Part):
