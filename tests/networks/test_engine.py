@@ -180,6 +180,7 @@ def test_several_backbones_joined_answer_side_by_side(kind: str, tmp_path: Path)
     expected = np.concatenate([one(photos) for one in alone], axis=1)
     joined = engine.join(alone)
     assert (joined.image_size_px, joined.output_shape) == (40, (40,))
+    assert joined.widths == (8, 8, 8, 8, 8)
     assert np.abs(joined(photos) - expected).max() < 1e-5
     weights, bias = random.normal(0, 1, (40, 3)).astype(np.float32), np.zeros(3, np.float32)
     references = novelty.references(expected[:, -8:], np.arange(4))

@@ -325,6 +325,8 @@ def _keras_widths(vector: Any) -> Iterator[int]:
     if type(layer).__name__ == "Concatenate":
         for part in layer.input:
             yield from _keras_widths(part)
+    elif hasattr(layer, "layers"):  # one of several networks that were joined
+        yield from _keras_widths(layer.outputs[0])
     else:
         yield vector.shape[-1]
 
