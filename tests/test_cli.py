@@ -545,6 +545,20 @@ def test_predict_takes_paths_from_stdin(finished: Finished, tmp_path: Path) -> N
     assert found == [str(green), *(str(red / name) for name in names)]
 
 
+def test_predict_answers_while_it_waits_for_the_next_path(finished: Finished) -> None:
+    photos = [finished.photos / "red" / f"red_{number:02}.jpg" for number in range(2)]
+    command = [sys.executable, "-m", "headstart", "predict", str(finished.folder), "-"]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **pipes) as asked:
+        assert asked.stdin and asked.stdout and asked.stderr
+        for photo in photos:
+            asked.stdin.write(f"{photo}\n")
+            asked.stdin.flush()
+            assert asked.stdout.readline().startswith(f"{photo}\t")
+        asked.send_signal(signal.SIGINT)
+        assert (asked.wait(60), asked.stderr.read()) == (130, "Interrupted.\n")
+
+
 def test_predict_names_the_likeliest_classes(finished: Finished) -> None:
     photo = finished.photos / "green" / "green_00.jpg"
     whole = json.loads(run("predict", finished.folder, photo, "--json").stdout)

@@ -514,8 +514,10 @@ def _named(photos: Sequence[Path]) -> Iterator[Path]:
     """Yield what is named, and in the place of - each path on stdin."""
     for path in photos:
         if path == STREAM:
-            names = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-            yield from (Path(os.fsdecode(name)) for name in names if name)
+            # Not sys.stdin: a thread that waits for its next line would hold it when the program ends.
+            with open(sys.stdin.fileno(), "rb", closefd=False) as stdin:
+                names = (line.rstrip(b"\r\n") for line in stdin)
+                yield from (Path(os.fsdecode(name)) for name in names if name)
         else:
             yield path
 

@@ -34,7 +34,7 @@ def test_answers_come_before_the_last_photo_is_asked_for(finished: Finished, mod
     problems: list[str] = []
     answers = list(itertools.islice(prediction.predict(model, endless(), problems.append), 300))
     assert len({one.confidence for one in answers}) == 1
-    assert n_asked <= 300 + LOOK_AHEAD + 2 * core_count() + 1
+    assert n_asked <= 300 + 2 * (LOOK_AHEAD + core_count()) + 2
     assert problems == []
 
 
