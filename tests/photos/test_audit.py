@@ -523,7 +523,7 @@ def test_progress_is_told_of_each_photo(photos: Path) -> None:
             yield lambda count=1: told.append(count)
 
     audited(listing.load(photos), Recorder())
-    assert told == [("Checking photos", 40), *[8] * 5]
+    assert told == [("Checking photos", 40), *[audits.CHUNK] * 10]
 
 
 def test_each_file_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from headstart.base.errors import ChangedPhoto, UnreadableImage, UnreadableNow
+from headstart.base.errors import UnreadableImage, UnreadableNow
 from headstart.pictures import pixels
 from headstart.pictures.formats import raster_formats
 
@@ -400,6 +400,43 @@ def test_reduced_decoding_still_sees_what_is_missing() -> None:
         pixels.decode(content[: int(len(content) * 0.95)], at_least_px=1)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_squares_of_one_decoding_are_the_pixels_of_prepare(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any shape, kind, fit and sizes, in any order; each scale is decoded once."""
+    random = np.random.default_rng(seed)
+    decode = pixels.decode
+    for _ in range(8):
+        height, width = random.integers(20, 900, 2).tolist()
+        kind = str(random.choice(["JPEG", "JPEG", "JPEG", "PNG"]))
+        exif = Image.Exif()
+        exif[0x0112] = int(random.integers(1, 9))
+        content = saved(noise(height, width, seed), kind, exif=exif)
+        sizes, fit = random.integers(8, 450, 5).tolist(), str(random.choice(["squash", "crop", "pad"]))
+        expected = {size: pixels.prepare(content, size, fit) for size in sizes}
+        scales: list[tuple[int, ...]] = []
+
+        def counted(content: bytes, *, at_least_px: int | None = None) -> Bytes:
+            image = decode(content, at_least_px=at_least_px)
+            scales.append(image.shape)  # noqa: B023
+            return image
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pixels, "decode", counted)
+            picture = pixels.Picture(content)
+            for size in sizes:
+                assert np.array_equal(picture.square(size, fit), expected[size]), (height, width, size, fit)
+        assert len(scales) == len(set(scales))
+
+
+def test_a_picture_that_is_none_says_what_decoding_says() -> None:
+    for content in (b"", b"no picture", saved(noise(200, 200), "JPEG")[:-900]):
+        with pytest.raises(UnreadableImage) as caught:
+            pixels.Picture(content).square(32, "squash")
+        assert caught.value.problem == problem_of(content)
+
+
 def test_read_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     machine = "That is no fault of the picture: mend it, and run the same command again."
@@ -533,16 +570,10 @@ def test_a_fault_of_the_machine_is_told_from_one_of_the_picture(
     assert caught.value.problem == said
 
 
-def test_a_photo_that_is_gone_has_no_common_side(tmp_path: Path) -> None:
-    for number in range(2):
-        Image.new("RGB", (5, 5)).save(tmp_path / f"{number}.png")
-    files = sorted(tmp_path.iterdir())
+def test_photos_without_a_header_have_no_say_in_the_common_side(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    Image.new("RGB", (5, 5)).save(files[1])
+    files[2].write_bytes(b"no picture")
     assert pixels.common_side(files) == 5
-    files[0].write_bytes(b"no picture")
-    with pytest.raises(ChangedPhoto) as caught:
-        pixels.common_side(files)
-    assert caught.value.problem == f"{files[0]} was changed since it was checked."
-    files[0].unlink()
-    with pytest.raises(ChangedPhoto) as caught:
-        pixels.common_side(files)
-    assert caught.value.problem == f"{files[0]} is gone since it was checked."
+    assert pixels.common_side(files[:1]) is None
+    assert pixels.header_sizes([files[1]] * 1010) == [(5, 5)] * 92

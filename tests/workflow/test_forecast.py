@@ -23,7 +23,7 @@ Labels = NDArray[np.int32]
 
 COSTS = Costs(
     prepare=9.0,
-    photo=0.01,
+    ask=0.01,
     build=8.0,
     trunk=0.004,
     train=0.02,
@@ -97,9 +97,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 def test_what_was_measured_is_kept_and_added_to(store: Store) -> None:
     assert forecast.recall(store, "a") == Costs()
-    forecast.remember(store, "a", Costs(photo=0.01, prepare=3.0))
+    forecast.remember(store, "a", Costs(ask=0.01, prepare=3.0))
     forecast.remember(store, "a", Costs(prepare=2.0, build=5.0))
-    assert forecast.recall(store, "a") == Costs(photo=0.01, prepare=2.0, build=5.0)
+    assert forecast.recall(store, "a") == Costs(ask=0.01, prepare=2.0, build=5.0)
     assert forecast.recall(store, "b") == Costs()
 
 

@@ -1,7 +1,7 @@
 """With a budget less is tried: costly backbones first, then fine-tuning by the probes, then passes."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +10,7 @@ from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.workflow.forecast import Costs, Work
 from headstart.workflow.plan import Plan
-from headstart.workflow.trial import Trial
+from headstart.workflow.trial import Prospect, Trial
 
 WORK = Work(120, 100, 20, 30, 0, 0, 8, 3, 0, 100, 1, 1, 1, 1, True)
 
@@ -32,12 +32,13 @@ class Probes:
 
 @dataclass
 class Made:
-    """A trial whose costs are given, so that no machine decides the test."""
+    """A prospect, and a trial, whose costs are given, so that no machine decides the test."""
 
     name: str
     features_s: float
     pass_s: float
     log_loss: float
+    is_known: bool = True
     row: Row = field(init=False)
     heads: Probes = field(init=False)
 
@@ -54,7 +55,7 @@ class Made:
         return {"features": self.features_s, "test": 1.0}
 
     def finetune_stages(self, epochs: int) -> dict[str, float]:
-        return {"finetune": self.pass_s * epochs}
+        return {"finetune": self.pass_s * epochs} if self.is_known else {}
 
 
 class Remarks(Progress):
@@ -67,9 +68,15 @@ class Remarks(Progress):
         self.lines.append(text)
 
 
-def made_plan(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
+def foreseen(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
     asked = Settings(data="photos", **settings)
-    return Plan(cast(list[Trial], trials), asked, time.perf_counter(), said or Remarks())
+    return Plan(cast(list[Prospect], trials), 5.0, asked, time.perf_counter(), said or Remarks())
+
+
+def made_plan(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
+    plan = foreseen(trials, said, **settings)
+    plan.go_on(cast(list[Trial], plan.prospects))
+    return plan
 
 
 def tuned(plan: Plan) -> list[tuple[str, int]]:
@@ -85,8 +92,28 @@ def test_without_a_budget_all_is_tried_in_the_order_asked_for() -> None:
     assert [trial.row.name for trial in plan.trials] == ["a", "b", "c"]
     assert tuned(plan) == [("a", 2), ("b", 2), ("c", 2)]
     assert plan.forecast.seconds == pytest.approx(11 + 41 + 21 + 200 + 200 + 600, abs=1)
-    assert said.lines == ["Forecast: 17 min 53 s in all; 0 MB of disk, 2.7 GB of memory."]
+    assert said.lines == ["Forecast: 17 min 58 s in all; 0 MB of disk, 2.7 GB of memory."]
     assert plan.with_actual().left_out == ()
+    assert plan.forecast.first_seconds == pytest.approx(plan.forecast.seconds + 5, abs=1)
+
+
+def test_what_is_known_later_is_said_later() -> None:
+    said = Remarks()
+    unknown = replace(A, is_known=False)
+    plan = foreseen([unknown], said)
+    plan.go_on(cast(list[Trial], [A]))
+    assert said.lines == [
+        "Forecast: 16 s in all, without fine-tuning, which is measured then; 0 MB of disk, 2.7 GB of memory.",
+        "Forecast: 3 min 31 s in all; 0 MB of disk, 2.7 GB of memory.",
+    ]
+    assert plan.forecast.first_seconds is None
+
+
+def test_a_forecast_that_was_off_is_said_again() -> None:
+    said = Remarks()
+    plan = foreseen([replace(A, features_s=300)], said, techniques=("features",))
+    plan.go_on(cast(list[Trial], [A]))
+    assert [line.partition(" in all")[0] for line in said.lines] == ["Forecast: 5 min 6 s", "Forecast: 11 s"]
 
 
 def test_the_costliest_backbones_are_left_out_first() -> None:

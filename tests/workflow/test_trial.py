@@ -16,8 +16,8 @@ from headstart.results.comparison import Results
 from headstart.results.run import Run
 from headstart.storage.store import Store
 from headstart.workflow import experiment
-from headstart.workflow.preparation import Photos, prepare
-from headstart.workflow.techniques.bench import Bench
+from headstart.workflow.preparation import Photos, foresee, list_photos, prepare, taste
+from headstart.workflow.techniques.bench import Bench, open_backbone
 
 
 def compare(photos: Path, out: Path, **settings: Any) -> Results:
@@ -60,8 +60,11 @@ def test_before_the_decision_nothing_leads_to_the_test_part(photos: Path, tmp_pa
     run = Run(tmp_path / "run")
     with Store(Progress(), tmp_path / "store") as store:
         bench = Bench(settings, run.work, store, Progress())
-        data = prepare(run, bench)
-        trial = experiment.open_trial(backbones.find("tiny"), data, bench)
+        listed = list_photos(bench)
+        opened = [open_backbone(backbones.find("tiny"), 32, bench)]
+        [prospect] = foresee(listed, opened, taste(listed, opened, bench), bench)
+        data = prepare(run, listed, opened, bench)
+        trial = experiment.open_trial(prospect, data, bench)
         trained = trial.extraction.train()
         assert told_of_test(data, trial, trained) == set()
         assert trial.work(1).n_test == len(data.test.files) == 8

@@ -40,13 +40,17 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds that were timed elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is done within."""
         start, inner = time.perf_counter(), sum(self.seconds.values())
         yield
         inner = sum(self.seconds.values()) - inner
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - inner
+        self.add(name, time.perf_counter() - start - inner)
 
 
 class Quiet(Progress):

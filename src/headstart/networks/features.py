@@ -119,14 +119,22 @@ class Extractor:
             files, known = [photos[index] for index in chosen], [digests[index] for index in chosen]
             found = map(halved, extract(self.engine, files, self.fit, known))
             for batch in pixels.batches(zip(chosen, found, strict=True), KEPT_AT_A_TIME):
-                self.store.put([(keys[index], vector.tobytes()) for index, vector in batch], KIND)
+                self.keep([digests[index] for index, _ in batch], [vector for _, vector in batch])
                 advance(len(batch))
                 yield from batch
 
+    def keep(self, digests: Sequence[str], found: Sequence[Halves]) -> None:
+        """Keep vectors of photos, each float16 (D,)."""
+        keys = self._keys(digests)
+        self.store.put([(key, one.tobytes()) for key, one in zip(keys, found, strict=True)], KIND)
+
+    def lacking(self, digests: Sequence[str]) -> set[str]:
+        """Return the digests of those photos that the store lacks."""
+        return {digests[index] for index in self.store.missing(self._keys(digests))}
+
     def n_missing(self, digests: Sequence[str]) -> int:
         """Return how many different photos the store lacks."""
-        keys = self._keys(digests)
-        return len({keys[index] for index in self.store.missing(keys)})
+        return len(self.lacking(digests))
 
     def _keys(self, digests: Sequence[str]) -> list[bytes]:
         return keys_of(self.identity, self.engine.image_size_px, self.fit, digests)

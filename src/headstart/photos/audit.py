@@ -6,8 +6,11 @@ import functools
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +25,58 @@ from headstart.photos.findings import Finding
 from headstart.photos.groups import Groups, by_key, merged, near_groups, numbered
 from headstart.photos.shortcuts import Traits
 from headstart.pictures import foreign, formats, pixels, thumbnails
+from headstart.pictures.pixels import Picture
 from headstart.sources.dataset import Dataset, SetAside
 from headstart.storage.store import Kind, Store
 
 KIND: Kind = "checks"
 """What the findings of single files are called in the store."""
 
-CHECK_VERSION = 4
+CHECK_VERSION = 5
 """Goes up when more is kept of a photo, or something else."""
 
 DECODERS = ("pillow", "simplejpeg", "pillow-heif", "pydicom", "python-gdcm")
 """Packages that decode pictures: another version of one may read what could not be read."""
 
-CHUNK = 8
+CHUNK = 4
 """Files that a thread holds at once."""
 
 DECODED_PX = 2 * thumbnails.SIDE_PX
 """A JPEG is decoded at least so large: its data is read to the end at any size."""
+
+Seen = TypeVar("Seen")
+
+
+class Onlooker(Protocol[Seen]):
+    """Who else wants to see the photos while they are decoded, so that none is decoded twice."""
+
+    @property
+    def title(self) -> str:
+        """What reading the photos is called."""
+
+    @property
+    def decoded_px(self) -> Sequence[int]:
+        """A JPEG is decoded at least so large for the audit, too.
+
+        What is found of it may differ by a level or so from what is found at another size, so it is kept by
+        this; where there are several, by each of them.
+        """
+
+    def wanted(self, digests: Sequence[str]) -> Collection[str]:
+        """Return which of some photos it wants to see, each once; called in threads."""
+
+    def look(self, digest: str, picture: Picture) -> Seen:
+        """Return what it makes of a photo that can be read; called in threads.
+
+        Raises:
+            UnreadableImage: It cannot be read after all.
+        """
+
+    def take(self, seen: Sequence[Seen]) -> None:
+        """Take what it made of some photos, in their order; called where the audit was."""
+
+    def end(self) -> None:
+        """Take notice that there are no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +138,35 @@ class _Check:
         return self.decoders == _decoders() if self.reason else self.format in formats.raster_formats()
 
 
-def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bool = True) -> Audit:
+class _Nobody:
+    """An onlooker that wants to see nothing."""
+
+    title, decoded_px = "Checking photos", (DECODED_PX,)
+
+    def wanted(self, digests: Sequence[str]) -> Collection[str]:
+        return ()
+
+    def look(self, digest: str, picture: Picture) -> None:
+        raise AssertionError(digest)
+
+    def take(self, seen: Sequence[None]) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
+
+def audit(
+    dataset: Dataset,
+    *,
+    store: Store,
+    progress: Progress,
+    is_thorough: bool = True,
+    onlooker: Onlooker[Any] = NOBODY,
+) -> Audit:
     """Read each photo, decode those not decoded before, in threads, and say what is amiss with them.
 
     Memory does not grow with the size of the photos. A photo that cannot be decoded goes to quarantine;
@@ -111,8 +177,9 @@ def audit(dataset: Dataset, *, store: Store, progress: Progress, is_thorough: bo
         store: Where what was found of a photo's bytes is kept.
         progress: Told of each photo.
         is_thorough: Look for near-duplicates, shortcuts and odd sizes, too.
+        onlooker: Shown each photo that it wants to see and that can be read, while it is decoded.
     """
-    checks = _read_all(dataset, store, progress)
+    checks = _read_all(dataset, store, progress, onlooker)
     kept = [index for index, check in enumerate(checks) if not check.reason]
     readable, good = dataset.take(kept), [checks[index] for index in kept]
     quarantine = tuple(
@@ -201,33 +268,85 @@ def _traits(checks: Sequence[_Check]) -> Traits:
     )
 
 
-def _read_all(dataset: Dataset, store: Store, progress: Progress) -> list[_Check]:
+def _read_all(dataset: Dataset, store: Store, progress: Progress, onlooker: Onlooker[Any]) -> list[_Check]:
     checks = []
-    with progress.stage("Checking photos", len(dataset)) as advance:
-        files = [os.fspath(dataset.file(index)) for index in range(len(dataset))]
-        for found in pixels.map_in_order(lambda chunk: _checked(chunk, store), pixels.batches(files, CHUNK)):
+    chunks = pixels.batches([os.fspath(dataset.file(index)) for index in range(len(dataset))], CHUNK)
+    with progress.stage(onlooker.title, len(dataset)) as advance:
+        read, look_ahead = _Reading(store, onlooker).read, pixels.LOOK_AHEAD // CHUNK
+        for found, seen in pixels.map_in_order(read, chunks, look_ahead=look_ahead):
             checks += found
+            onlooker.take(seen)
             advance(len(found))
+        onlooker.end()
     return checks
 
 
-def _checked(files: Sequence[str], store: Store) -> list[_Check]:
-    """Return what each file is; those whose bytes were decoded before are only read."""
-    contents = [_read(file) for file in files]
-    digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]
-    kept = store.get([_key(digest) for digest in digests if digest])
-    found, new = [], []
-    for content, digest in zip(contents, digests, strict=True):
-        if isinstance(content, _Check):
-            found.append(content)
-        elif before := _kept(kept.get(_key(digest))):
-            found.append(before)
-        else:
-            found.append(_decode(content, digest))
-            if found[-1].is_lasting:
-                new.append((_key(digest), records.to_bytes(found[-1])))
-    store.put(new, KIND)
-    return found
+class _Reading:
+    """Files read in threads, some at a time; copies are decoded once, wherever the threads are."""
+
+    def __init__(self, store: Store, onlooker: Onlooker[Any]) -> None:
+        self._store, self._onlooker = store, onlooker
+        self._lock = threading.Lock()
+        self._checks: dict[str, Future[_Check]] = {}
+
+    def read(self, files: Sequence[str]) -> tuple[list[_Check], list[Any]]:
+        """Return what each file is, and what the onlooker made of those that it wanted to see.
+
+        Those whose bytes were decoded before, and that it does not want to see, are only read.
+        """
+        contents = [_read(file) for file in files]
+        digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]
+        known = [digest for digest in digests if digest]
+        kept = self._store.get([key for digest in known for key in self._keys(digest)])
+        wanted = {*self._onlooker.wanted(known)}
+        found, new, seen = list[_Check](), dict[bytes, bytes](), list[Any]()
+
+        def check(content: bytes, digest: str) -> _Check:
+            picture, made = Picture(content), list[_Check]()
+            for key, decoded_px in zip(self._keys(digest), self._onlooker.decoded_px, strict=True):
+                before = _kept(kept.get(key))
+                made.append(before or _decode(picture, digest, decoded_px))
+                if not before and made[-1].is_lasting:
+                    new[key] = records.to_bytes(made[-1])
+            if digest in wanted and not made[0].reason:
+                return _show(picture, made[0], self._onlooker, seen)
+            return made[0]
+
+        for content, digest in zip(contents, digests, strict=True):
+            if isinstance(content, _Check):
+                found.append(content)
+            else:
+                found.append(self._once(digest, functools.partial(check, content, digest)))
+        self._store.put(new.items(), KIND)
+        return found, seen
+
+    def _once(self, digest: str, make: Callable[[], _Check]) -> _Check:
+        """Return the check of these bytes, which another thread may be at."""
+        with self._lock:
+            known, own = self._checks.get(digest), Future[_Check]()
+            self._checks.setdefault(digest, own)
+        if known:
+            return known.result()
+        try:
+            own.set_result(make())
+        except BaseException as error:
+            own.set_exception(error)
+        return own.result()
+
+    def _keys(self, digest: str) -> list[bytes]:
+        """Return what the checks of a file are kept under, by the sizes at which it is decoded."""
+        version = f"check {CHECK_VERSION} {pixels.PIXELS_VERSION}"
+        told = [f"{version} {decoded_px} {digest}" for decoded_px in self._onlooker.decoded_px]
+        return [hashlib.sha256(one.encode()).digest() for one in told]
+
+
+def _show(picture: Picture, check: _Check, onlooker: Onlooker[Any], seen: list[Any]) -> _Check:
+    """Add to what an onlooker has seen; return the photo's check, which is another if it cannot be read."""
+    try:
+        seen.append(onlooker.look(check.digest, picture))
+    except UnreadableImage as error:
+        return _Check(check.digest, reason=error.problem, is_lasting=False)
+    return check
 
 
 def _kept(value: bytes | None) -> _Check | None:
@@ -246,10 +365,6 @@ def _decoders() -> str:
     return " ".join((*found, *formats.raster_formats()))
 
 
-def _key(digest: str) -> bytes:
-    return hashlib.sha256(f"check {CHECK_VERSION} {pixels.PIXELS_VERSION} {digest}".encode()).digest()
-
-
 def _read(file: str) -> bytes | _Check:
     try:
         return pixels.read_bytes(file)
@@ -259,9 +374,9 @@ def _read(file: str) -> bytes | _Check:
         return _Check(reason=error.problem)
 
 
-def _decode(content: bytes, digest: str) -> _Check:
+def _decode(picture: Picture, digest: str, decoded_px: int) -> _Check:
     try:
-        return _look(content, digest)
+        return _look(picture, digest, decoded_px)
     except UnreadableNow as error:
         return _Check(digest, reason=error.problem, is_lasting=False)
     except UnreadableImage as error:
@@ -269,9 +384,9 @@ def _decode(content: bytes, digest: str) -> _Check:
         return _Check(digest, reason=error.problem, kind=kind, decoders=_decoders())
 
 
-def _look(content: bytes, digest: str) -> _Check:
-    image = pixels.decode(content, at_least_px=DECODED_PX)
-    format_name, width, height = pixels.header(content)
+def _look(picture: Picture, digest: str, decoded_px: int) -> _Check:
+    image = picture.decoded(decoded_px)
+    format_name, width, height = picture.header
     if format_name != "JPEG":
         height, width = image.shape[:2]
     elif (width - height) * (image.shape[1] - image.shape[0]) < 0:  # the header's size is that before a turn
@@ -282,7 +397,7 @@ def _look(content: bytes, digest: str) -> _Check:
         digest=digest,
         format=format_name,
         size_px=(width, height),
-        n_bytes=len(content),
+        n_bytes=picture.n_bytes,
         colour=_colour(small)[:3],
         border=_colour(np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])),
         middle=_colour(small[quarter:-quarter, quarter:-quarter]),

@@ -136,6 +136,55 @@ def prepare(content: bytes, size_px: int, fit: str) -> Pixels:
     return square(decode(content, at_least_px=2 * size_px), size_px, fit)
 
 
+class Picture:
+    """The bytes of a picture, of which several things are to be made: each scale of it is decoded once.
+
+    Args:
+        content: The bytes of a picture of any of `formats.RASTER_FORMATS`.
+
+    Example:
+        >>> from PIL import Image
+        >>> stream = io.BytesIO()
+        >>> Image.new("RGB", (640, 480)).save(stream, "JPEG")
+        >>> picture = Picture(stream.getvalue())
+        >>> picture.decoded(100).shape, picture.square(64, "crop").shape
+        ((120, 160, 3), (64, 64, 3))
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._decoded: dict[int, Pixels] = {}
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes it has."""
+        return len(self._content)
+
+    @functools.cached_property
+    def header(self) -> tuple[str, int, int]:
+        """Type, width and height; see `pixels.header`."""
+        return header(self._content)
+
+    def decoded(self, at_least_px: int) -> Pixels:
+        """Return what `decode` does, not to be modified; raises what it raises."""
+        # The decoder goes first, for what it says of bytes that are no picture.
+        if not self._decoded or self._eighths(at_least_px) not in self._decoded:
+            image = decode(self._content, at_least_px=at_least_px)
+            self._decoded[self._eighths(at_least_px)] = image
+        return self._decoded[self._eighths(at_least_px)]
+
+    def square(self, size_px: int, fit: str) -> Pixels:
+        """Return what `prepare` does; raises what it raises."""
+        return square(self.decoded(2 * size_px), size_px, fit)
+
+    def _eighths(self, at_least_px: int) -> int:
+        """Return in how many eighths of its size it is decoded; see `decode`."""
+        kind, width, height = self.header
+        shorter = min(width, height)
+        reduced = [one for one in (1, 2, 3, 4) if -(-shorter * one // 8) >= at_least_px]
+        return reduced[0] if reduced and kind == "JPEG" else 8
+
+
 def read(path: Path, size_px: int, fit: str, digest: str | None = None) -> Pixels:
     """Return the picture in a file as `prepare` does.
 
@@ -212,15 +261,19 @@ def read_many(
 
 
 def map_in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    look_ahead: int = LOOK_AHEAD,
 ) -> Iterator[Result]:
-    """Yield `function` of each item, in order, computed in threads at most `LOOK_AHEAD` items ahead."""
+    """Yield `function` of each item, in order, computed in threads at most `look_ahead` items ahead."""
     pool = ThreadPoolExecutor(workers or core_count(), "headstart-pixels")
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= LOOK_AHEAD:
+            if len(waiting) >= look_ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -253,30 +306,23 @@ def core_count() -> int:
 
 
 def common_side(paths: Sequence[Path]) -> int | None:
-    """Return the side in pixels if all photos looked at are squares of one size, else None.
-
-    Reads the headers of at most `HEADERS_READ` photos, evenly spread.
-
-    Raises:
-        ChangedPhoto: One of them has none, or is gone.
-        UnreadableNow: One of them cannot be opened.
-    """
-    step = max(1, len(paths) // HEADERS_READ)
-    sizes = {_size_of(path) for path in paths[::step]}
+    """Return the side in pixels if all photos looked at are squares of one size, else None."""
+    sizes = set(header_sizes(paths))
     width, height = sizes.pop() if len(sizes) == 1 else (0, 1)
     return width if width == height else None
 
 
-def _size_of(path: Path) -> tuple[int, int]:
-    try:
-        with open_picture(path) as picture:
-            return picture.size
-    except FileNotFoundError as error:
-        raise ChangedPhoto(f"{path} is gone since it was checked.", _FIX_CHANGED) from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno:
-            raise UnreadableNow(f"{path} cannot be opened: {error.strerror}.", _FIX_MACHINE) from error
-        raise ChangedPhoto(f"{path} was changed since it was checked.", _FIX_CHANGED) from error
+def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return width and height, before any turn, of at most `HEADERS_READ` photos, evenly spread.
+
+    Their headers alone are read; those that have none are passed over.
+    """
+    step = max(1, -(-len(paths) // HEADERS_READ))
+    found = []
+    for path in paths[::step]:
+        with suppress(Exception), open_picture(path) as picture:  # decoders raise anything on foreign bytes
+            found.append(picture.size)
+    return found
 
 
 def header(content: bytes) -> tuple[str, int, int]:

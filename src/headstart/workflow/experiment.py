@@ -30,11 +30,11 @@ from headstart.workflow import illustration
 from headstart.workflow.conclusion import Case, results_of, with_versions
 from headstart.workflow.illustration import Material
 from headstart.workflow.plan import Plan
-from headstart.workflow.preparation import Photos, is_current, prepare
+from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
-from headstart.workflow.techniques.bench import Bench, open_backbone
+from headstart.workflow.techniques.bench import Bench, image_size_px, open_backbone
 from headstart.workflow.techniques.draft import Trained
-from headstart.workflow.trial import Trial
+from headstart.workflow.trial import Prospect, Trial
 
 CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3
@@ -115,8 +115,14 @@ def possible(settings: Settings, progress: Progress) -> Settings:
 def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: Trackers) -> Results:
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
-    photos = prepare(run, bench)
-    plan = Plan([open_trial(row, photos, bench) for row in rows], settings, start, progress)
+    listed = list_photos(bench)
+    opened = [open_backbone(row, image_size_px(row, listed.files, settings), bench) for row in rows]
+    pace = taste(listed, opened, bench)
+    plan = Plan(
+        foresee(listed, opened, pace, bench), pace.reading_s(len(listed.photos)), settings, start, progress
+    )
+    photos = prepare(run, listed, [one.opened for one in plan.prospects], bench)
+    plan.go_on([open_trial(one, photos, bench) for one in plan.prospects])
     trained = {one.candidate.name: one for one in timed(train(plan, settings, trackers))}
     ranking = rank(tuple(one.candidate for one in trained.values()))
     answers = {name: one.validation for name, one in trained.items()}
@@ -147,9 +153,9 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
     return results_of(case, rows, time.perf_counter() - start)
 
 
-def open_trial(row: Backbone, photos: Photos, bench: Bench) -> Trial:
-    """Open a backbone for the photos of a run; of the test part it is told what is sealed, and no more."""
-    return Trial(open_backbone(row, photos.lesson, bench), photos.lesson, photos.sealed, bench)
+def open_trial(prospect: Prospect, photos: Photos, bench: Bench) -> Trial:
+    """Return a backbone on the photos of a run; of the test part it is told what is sealed, and no more."""
+    return Trial(prospect.opened, photos.lesson, photos.sealed, bench, read_s=prospect.work(1).read)
 
 
 def train(plan: Plan, settings: Settings, trackers: Trackers) -> list[Trained]:
@@ -178,12 +184,13 @@ def keep_model(run: Run, folder: Path, test: Part, probabilities: Floats) -> Non
     """Keep a saved model, and ask it about some test photos again, as `headstart predict` would.
 
     Raises:
+        ChangedPhoto: One of them was changed since it was measured on.
         EngineMismatch: It answers otherwise than what was measured: a defect of ours.
     """
     run.keep_model(folder)
     asked = test.files[:CHECKED_AGAIN]
-    kept = classifier.load_run(run.folder).predict(asked)
-    received = np.array([list((one.probabilities or {}).values()) for one in kept])
+    model, digests = classifier.load_run(run.folder), test.digests[:CHECKED_AGAIN]
+    received, _ = model.ask(asked, digests)
     error = float(np.abs(received - probabilities[: len(asked)]).max())
     if not error <= KEPT_MODEL_ERROR:
         raise EngineMismatch(

@@ -46,16 +46,16 @@ class Costs:
 
     Attributes:
         prepare: To open it.
-        photo: To decode a photo and send it through the compiled backbone.
+        ask: To send a photo, decoded, through the compiled backbone.
         build: To make it ready for fine-tuning.
-        trunk: To decode a photo and send it through the frozen trunk.
+        trunk: To send a photo, decoded, through the frozen trunk.
         train: To train on a photo whose activations are there.
         convert: To turn the fine-tuned graph into what is handed over.
         trunk_bytes: What the frozen trunk makes of a photo takes so many bytes on disk.
     """
 
     prepare: float | None = None
-    photo: float | None = None
+    ask: float | None = None
     build: float | None = None
     trunk: float | None = None
     train: float | None = None
@@ -83,6 +83,7 @@ class Work:
         n_folds: Folds to choose by: 1 with a validation part.
         seeds: How often all of fine-tuning is done.
         is_built: Whether it is ready for fine-tuning already.
+        read: Seconds to read and decode a photo.
     """
 
     n_photos: int
@@ -100,15 +101,19 @@ class Work:
     n_folds: int
     seeds: int
     is_built: bool
+    read: float = 0.0
 
 
 def features_stages(costs: Costs, work: Work) -> dict[str, float]:
-    """Return the seconds of feature extraction, of the probe, and of measuring it on the test part."""
-    photo = costs.photo or 0.0
+    """Return the seconds of feature extraction, of the probe, and of features of the test part.
+
+    Photos are read once for all backbones, which is not among it.
+    """
+    ask = costs.ask or 0.0
     return {
-        "features": (work.n_photos - work.n_kept) * photo,
+        "features": (work.n_photos - work.n_kept) * ask,
         "probe": fitting_s(work, *PROBE_S),
-        "test": (work.n_test - work.n_test_kept) * photo,
+        "test": (work.n_test - work.n_test_kept) * ask,
     }
 
 
@@ -124,7 +129,7 @@ def fitting_s(work: Work, each: float, per_class: float) -> float:
 
 def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     """Return the seconds of fine-tuning, the probe that it starts from not counted."""
-    photo, trunk, train = costs.photo or 0.0, costs.trunk or 0.0, costs.train or 0.0
+    ask, trunk, train = costs.ask or 0.0, work.read + (costs.trunk or 0.0), costs.train or 0.0
     n_trunk = work.n_viewed * (work.views or work.epochs)
     n_trunk += work.n_validation * (1 if work.views else work.epochs + 1)
     # Forward alone is about a third of forward and backward.
@@ -133,17 +138,17 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     # With folds, what is handed over is not asked about the validation photos again.
     n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_folds == 1 else 0)
     return {
-        "augmentation": work.n_checked * len(augmentation.OPERATIONS) * photo,
+        "augmentation": work.n_checked * len(augmentation.OPERATIONS) * ask,
         "finetune": (0.0 if work.is_built else costs.build or 0.0) + work.seeds * training,
-        "convert": work.seeds * ((costs.convert or 0.0) + n_asked * photo),
-        "test of the fine-tuned": work.seeds * work.n_test * photo,
+        "convert": work.seeds * ((costs.convert or 0.0) + n_asked * (work.read + ask)),
+        "test of the fine-tuned": work.seeds * work.n_test * (work.read + ask),
     }
 
 
 def judging_stages(costs: Costs, work: Work, *, has_report: bool) -> dict[str, float]:
     """Return the seconds of what is said of the recommended candidate, if it is of this backbone."""
     n_asked = gallery.EXPLAINED * explanation.INFERENCES
-    report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.photo or 0.0)
+    report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.ask or 0.0)
     return {
         "learning curve": fitting_s(work, *CURVE_S),
         "report": report if has_report else 0.0,

@@ -1,4 +1,4 @@
-"""What is tried in the time there is: a forecast before anything is trained, and what is left out for it."""
+"""What is tried in the time there is: a forecast before photos are read, and what is left out for it."""
 
 import dataclasses
 import time
@@ -9,7 +9,11 @@ from headstart.base.settings import Settings
 from headstart.base.words import in_words
 from headstart.results.cost import Forecast
 from headstart.workflow import forecast
-from headstart.workflow.trial import Trial
+from headstart.workflow.trial import Prospect, Trial
+
+REVISED = 1.2
+"""Where the forecast that is made when all photos are read is so many times the first, or less than the first
+by that, it is said."""
 
 
 class Plan:
@@ -19,26 +23,46 @@ class Plan:
     then those with the best probes are fine-tuned, as many as fit; then, of a single one, fewer passes.
 
     Args:
-        trials: All that was asked for, opened.
+        prospects: All that was asked for, opened.
+        reading_s: Seconds to read and check the photos, about.
         settings: What was asked for.
         start: When the run started, by `time.perf_counter`.
         progress: Told the forecast, and what is left out.
 
     Attributes:
-        trials: Those that are probed.
+        prospects: Those that there is time for.
+        trials: The same, when the photos are read.
         forecast: What they will cost, fine-tuning of all of them included.
     """
 
-    def __init__(self, trials: Sequence[Trial], settings: Settings, start: float, progress: Progress) -> None:
-        self.trials = list(trials)
+    def __init__(
+        self,
+        prospects: Sequence[Prospect],
+        reading_s: float,
+        settings: Settings,
+        start: float,
+        progress: Progress,
+    ) -> None:
+        self.prospects, self.trials = list(prospects), list[Trial]()
         self._settings, self._start, self._progress = settings, start, progress
         self._left_out: list[str] = []
         self._has_finetune = "finetune" in settings.techniques
+        self._drop_costly(reading_s)
+        self.forecast = self._forecast(self.prospects, {"reading": reading_s})
+        is_known = all(one.is_known for one in prospects)
+        progress.remark(self._in_words("" if is_known else ", without fine-tuning, which is measured then"))
+        if is_known:
+            self.forecast = dataclasses.replace(self.forecast, first_seconds=self.forecast.seconds)
+
+    def go_on(self, trials: Sequence[Trial]) -> None:
+        """Take the trials of all that there is time for, when the photos are read; forecast anew."""
+        self.trials = list(trials)
         for trial in trials:
             trial.costs()
-        self._drop_costly()
-        self.forecast = self._forecast()
-        progress.remark(self._in_words())
+        first, again = self.forecast.first_seconds, self._forecast(trials, {})
+        self.forecast = dataclasses.replace(again, first_seconds=first)
+        if first is None or not 1 / REVISED <= again.seconds / first <= REVISED:
+            self._progress.remark(self._in_words())
 
     @property
     def _budget(self) -> float | None:
@@ -47,15 +71,15 @@ class Plan:
     def _spent(self) -> float:
         return time.perf_counter() - self._start
 
-    def _drop_costly(self) -> None:
-        def seconds(trial: Trial) -> float:
-            return forecast.total(trial.features_stages())
+    def _drop_costly(self, reading_s: float) -> None:
+        def seconds(one: Prospect) -> float:
+            return forecast.total(one.features_stages())
 
-        while self._budget and len(self.trials) > 1:
-            if self._spent() + sum(map(seconds, self.trials)) <= self._budget:
+        while self._budget and len(self.prospects) > 1:
+            if self._spent() + reading_s + sum(map(seconds, self.prospects)) <= self._budget:
                 break
-            costliest = max(self.trials, key=seconds)
-            self.trials.remove(costliest)
+            costliest = max(self.prospects, key=seconds)
+            self.prospects.remove(costliest)
             self._leave_out(f"{costliest.row.name}, which takes {in_words(seconds(costliest))}")
 
     def _leave_out(self, what: str) -> None:
@@ -93,32 +117,29 @@ class Plan:
         tests = sum(one.features_stages()["test"] for one in self.trials)
         return self._spent() + forecast.total(trial.finetune_stages(epochs)) + tests <= self._budget
 
-    def _forecast(self) -> Forecast:
+    def _forecast(self, trials: Sequence[Prospect | Trial], reading: dict[str, float]) -> Forecast:
         epochs = self._settings.epochs
-        stages = {"so far": self._spent()}
-        for trial in self.trials:
+        stages = {"so far": self._spent(), **reading}
+        for trial in trials:
             parts = trial.features_stages() | (trial.finetune_stages(epochs) if self._has_finetune else {})
             stages |= {f"{trial.row.name} {stage}": seconds for stage, seconds in parts.items()}
-        has_finetune, first = self._has_finetune, self.trials[0]
+        has_finetune, first = self._has_finetune, trials[0]
         stages |= forecast.judging_stages(first.costs(), first.work(epochs), has_report=self._settings.report)
         return Forecast(
             stages=stages,
             seconds=forecast.total(stages),
             disk_mb=sum(
-                forecast.disk_mb(one.costs(), one.work(epochs), has_finetune=has_finetune)
-                for one in self.trials
+                forecast.disk_mb(one.costs(), one.work(epochs), has_finetune=has_finetune) for one in trials
             ),
-            memory_mb=forecast.memory_mb(
-                [one.work(epochs) for one in self.trials], has_finetune=has_finetune
-            ),
+            memory_mb=forecast.memory_mb([one.work(epochs) for one in trials], has_finetune=has_finetune),
             budget_seconds=self._budget,
         )
 
-    def _in_words(self) -> str:
+    def _in_words(self, without: str = "") -> str:
         said = self.forecast
         limit = f", to be fitted into {in_words(self._budget)}" if self._budget else ""
         return (
-            f"Forecast: {in_words(said.seconds)} in all{limit}; "
+            f"Forecast: {in_words(said.seconds)} in all{without}{limit}; "
             f"{said.disk_mb:,.0f} MB of disk, {said.memory_mb / 1000:.1f} GB of memory."
         )
 

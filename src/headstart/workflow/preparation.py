@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from headstart.base.arrays import Bools, Labels
 from headstart.base.errors import DataError, RunError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
+from headstart.networks.sweep import Pace
 from headstart.photos import audit as audits
 from headstart.photos import splits
 from headstart.photos.audit import Audit
@@ -22,9 +24,16 @@ from headstart.results import run as runs
 from headstart.results import snapshot
 from headstart.results.comparison import DatasetSummary, FindingSummary
 from headstart.results.run import Run
+from headstart.results.snapshot import Stamp
 from headstart.sources import listing, samples
 from headstart.sources.dataset import Dataset
-from headstart.workflow.techniques.bench import Bench
+from headstart.training import augmentation
+from headstart.workflow.forecast import Work
+from headstart.workflow.techniques.bench import Bench, Opened, note, sweep_of
+from headstart.workflow.trial import Prospect
+
+TASTED = 64
+"""Photos that the time of reading one is measured on."""
 
 SMALL = 1000
 """Photos below which a validation part would be too small to choose by, and folds are taken."""
@@ -71,14 +80,96 @@ class Photos:
         return not bool(self.leaks.all())
 
 
-def prepare(run: Run, bench: Bench) -> Photos:
-    """List, audit and split the photos; write photos.csv, quarantine.csv and split.csv.
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The photos before any of them is read.
+
+    Attributes:
+        photos: N, as they were listed.
+        stamps: Size and time of each file.
+    """
+
+    photos: Dataset
+    stamps: Sequence[Stamp]
+
+    @property
+    def files(self) -> list[Path]:
+        """N, absolute."""
+        return [self.photos.file(index) for index in range(len(self.photos))]
+
+
+def list_photos(bench: Bench) -> Listed:
+    """List the photos, none of which is read.
 
     Raises:
-        DataError: No photos, too few classes, or a class too small to split.
+        DataError: No photos, or too few classes.
+    """
+    settings, progress = bench.settings, bench.progress
+    listed = listing.load(samples.resolve(settings.data, progress), **settings.reading)
+    if listed.layout:
+        progress.remark(f"Read as: {listed.layout}.")
+    return Listed(listed, snapshot.stamps(listed))
+
+
+def taste(listed: Listed, opened: Sequence[Opened], bench: Bench) -> Pace:
+    """Read some of the photos as `prepare` will read all, and return how fast that went.
+
+    What is found of them is kept, so that they need not be read again for it.
+    """
+    step = max(1, len(listed.photos) // TASTED)
+    some = listed.photos.take(range(0, len(listed.photos), step)[:TASTED])
+    sweep = sweep_of(opened)
+    audits.audit(some, store=bench.store, progress=Progress(), is_thorough=False, onlooker=sweep)
+    note(opened, sweep.pace)
+    return sweep.pace
+
+
+def foresee(listed: Listed, opened: Sequence[Opened], pace: Pace, bench: Bench) -> list[Prospect]:
+    """Return what there will be to do with each backbone, from the photos as they are listed."""
+    settings, photos = bench.settings, listed.photos
+    given, n = Counter(photos.given_parts), len(photos)
+    n_test = given["test"] or round(n * settings.test)
+    n_folds = folds_of(settings, photos)
+    n_held_out = given["validation"] or round((n - given["test"]) * settings.validation)
+    n_learnt = n - n_test
+    n_train = n_learnt * n_folds if n_folds else n_learnt - n_held_out
+    n_different = n_learnt if n_folds else n_train
+    n_checked = min(n_different, augmentation.CHECKED) if settings.augment == "auto" else 0
+    found = []
+    for one, n_fed in zip(opened, pace.n_fed, strict=True):
+        kept = 1 - n_fed / max(1, pace.n_read)
+        work = Work(
+            n_photos=n_learnt,
+            n_train=n_train,
+            n_validation=n_learnt if n_folds else n_held_out,
+            n_test=n_test,
+            n_kept=round(n_learnt * kept),
+            n_test_kept=round(n_test * kept),
+            feature_size=one.extractor.engine.output_shape[0],
+            n_classes=len(photos.class_names),
+            n_checked=n_checked,
+            n_viewed=n_different,
+            views=1,
+            epochs=settings.epochs,
+            n_folds=n_folds or 1,
+            seeds=settings.seeds,
+            is_built=False,
+            read=pace.read_s / max(1, pace.n_read),
+        )
+        found.append(Prospect(one, work, bench))
+    return found
+
+
+def prepare(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> Photos:
+    """Read each photo once, for the audit and for the features by all backbones; then divide the photos.
+
+    Writes photos.csv, quarantine.csv and split.csv.
+
+    Raises:
+        DataError: A class is too small to split.
     """
     settings = bench.settings
-    listed, audited = _audit(run, bench)
+    audited = _audit(run, listed, opened, bench)
     told = tuple(map(summarised, audited.findings))
     for line in remarks(told):
         bench.progress.remark(line)
@@ -96,22 +187,25 @@ def prepare(run: Run, bench: Bench) -> Photos:
     folds = splits.folds(train, validation, n_folds=n_folds, seed=settings.seed)
     lesson = Lesson(splits.joined(train, validation), folds, audited.dataset.class_names)
     leaks = splits.leaking(audited, split)[split.indices("test")]
-    summary = _summary(listed, audited, parts)
+    summary = _summary(listed.photos, audited, parts)
     return Photos(audited.dataset.root, parts, lesson, summary, told, leaks)
 
 
-def _audit(run: Run, bench: Bench) -> tuple[Dataset, Audit]:
-    """Return the photos as they were listed, and what was found of them; write both down."""
-    settings, progress = bench.settings, bench.progress
-    listed = listing.load(samples.resolve(settings.data, progress), **settings.reading)
-    if listed.layout:
-        progress.remark(f"Read as: {listed.layout}.")
-    stamped = snapshot.stamps(listed)
-    audited = audits.audit(listed, store=bench.store, progress=progress, is_thorough=settings.check)
-    snapshot.write(run.folder / filenames.PHOTOS, listed, stamped, audited)
+def _audit(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> Audit:
+    """Return what was found of the photos, and write it down."""
+    settings, sweep = bench.settings, sweep_of(opened)
+    audited = audits.audit(
+        listed.photos,
+        store=bench.store,
+        progress=bench.progress,
+        is_thorough=settings.check,
+        onlooker=sweep,
+    )
+    note(opened, sweep.pace)
+    snapshot.write(run.folder / filenames.PHOTOS, listed.photos, listed.stamps, audited)
     rows = [(one.path, one.reason) for one in audited.quarantine]
     records.write_csv(run.folder / filenames.QUARANTINE, filenames.QUARANTINE_COLUMNS, rows)
-    return listed, audited
+    return audited
 
 
 def _parts(audited: Audit, split: Split, settings: Settings) -> dict[str, Part]:

@@ -1,4 +1,4 @@
-"""What both techniques work with: the bench of a run, and a backbone opened for its photos."""
+"""What both techniques work with: the bench of a run, and a backbone opened on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from headstart.base.progress import Progress, Stopwatch
 from headstart.base.settings import Settings
 from headstart.networks import engine
 from headstart.networks.features import Extractor
+from headstart.networks.sweep import Pace, Sweep
 from headstart.networks.table import Backbone
 from headstart.photos.splits import Lesson
 from headstart.pictures import pixels
@@ -56,12 +57,11 @@ class Bench:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A backbone, compiled for the photos of a run.
+    """A backbone, compiled for pictures of a size.
 
     Attributes:
         row: Of the table of backbones.
         extractor: Makes features of photos, and keeps them.
-        examples: uint8 (B, S, S, 3), some photos to learn from, evenly spread.
         kind: "openvino" or "keras", which graphs are compiled for.
         ledger: What it was seen to cost.
         watch: What took how long of it.
@@ -69,7 +69,6 @@ class Opened:
 
     row: Backbone
     extractor: Extractor
-    examples: pixels.Pixels
     kind: str
     ledger: Ledger
     watch: Stopwatch
@@ -77,32 +76,51 @@ class Opened:
     @property
     def image_size_px(self) -> int:
         """The side of the pictures that it is fed."""
-        return int(self.examples.shape[1])
+        return self.extractor.engine.image_size_px
 
 
-def open_backbone(row: Backbone, lesson: Lesson, bench: Bench) -> Opened:
-    """Open a backbone for what is learnt from.
+def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:
+    """Open a backbone for pictures of a size.
 
     Raises:
         WeightsError: Pretrained weights are missing.
     """
     settings, watch = bench.settings, Stopwatch()
-    size_px = image_size_px(row, lesson.photos.files, settings)
     with watch.stage("prepare"):
-        examples = examples_of(lesson, size_px, settings.fit)
         compiled = engine.open_backbone(
             row,
-            examples,
+            _made(image_size_px),
             asked=settings.engine,
             weights_dir=settings.weights_folder,
             progress=bench.progress,
         )
         kind = engine.choose(settings.engine)
-        key = engine.backbone_key(row, size_px, kind, settings.weights_folder)
+        key = engine.backbone_key(row, image_size_px, kind, settings.weights_folder)
     ledger = Ledger(bench.store, f"{key} {unfreeze(row, settings)} {settings.batch_size}")
     ledger.note(prepare=watch.seconds["prepare"])
     extractor = Extractor(compiled, key, settings.fit, bench.store, bench.work)
-    return Opened(row, extractor, examples, kind, ledger, watch)
+    return Opened(row, extractor, kind, ledger, watch)
+
+
+def sweep_of(opened: Sequence[Opened]) -> Sweep:
+    """Return what feeds all backbones while photos are read."""
+    return Sweep([one.extractor for one in opened])
+
+
+def note(opened: Sequence[Opened], pace: Pace) -> None:
+    """Note what a sweep took: of each backbone's own time, and of reading for as many photos as it lacked."""
+    read_s = pace.read_s / max(1, pace.n_read)
+    for one, n_fed, fed_s in zip(opened, pace.n_fed, pace.fed_s, strict=True):
+        if n_fed:
+            one.watch.add("features", fed_s + n_fed * read_s)
+            one.ledger.note(ask=fed_s / n_fed)
+
+
+def _made(size_px: int) -> pixels.Pixels:
+    """Return pictures of smooth blotches, (4, S, S, 3): noise would hardly excite a backbone."""
+    blotches = np.random.default_rng(0).random((4, 8, 8, 3)) * 255
+    positions = np.arange(size_px) * 8 // size_px
+    return np.asarray(blotches[:, positions][:, :, positions], np.uint8)
 
 
 def examples_of(lesson: Lesson, size_px: int, fit: str) -> pixels.Pixels:

@@ -15,6 +15,7 @@ from headstart.networks.engine import Engine
 from headstart.networks.pieces import Pieces
 from headstart.photos.splits import Lesson, Part, Unlabelled, held_out_in
 from headstart.pictures import pixels
+from headstart.pictures.pixels import Pixels
 from headstart.results.comparison import Effect, Epoch, Repeat, Training
 from headstart.statistics import metrics
 from headstart.training import augmentation, tail
@@ -23,7 +24,7 @@ from headstart.training.heads import Heads
 from headstart.training.recipe import Recipe
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
-from headstart.workflow.techniques.bench import Bench, Opened, unfreeze
+from headstart.workflow.techniques.bench import Bench, Opened, examples_of, unfreeze
 from headstart.workflow.techniques.draft import Answer, Asked, Draft, Origin, Outcome, Trained, photos_sha256
 
 VIEWS = 2
@@ -62,6 +63,10 @@ class Tuning:
     def __init__(self, opened: Opened, lesson: Lesson, heads: Heads, bench: Bench) -> None:
         self._opened, self._lesson, self._heads, self._bench = opened, lesson, heads, bench
         self._tuner: Tuner | None = None
+
+    @functools.cached_property
+    def _examples(self) -> Pixels:
+        return examples_of(self._lesson, self._opened.image_size_px, self._bench.settings.fit)
 
     @property
     def is_built(self) -> bool:
@@ -158,7 +163,7 @@ class Tuning:
         opened, seconds = self._opened, self._opened.watch.seconds
         before = seconds.get("convert", 0.0)  # of another seed
         with opened.watch.stage("convert"):
-            backbone = engine.prepare(tuned.model, opened.examples, opened.kind, self._bench.progress)
+            backbone = engine.prepare(tuned.model, self._examples, opened.kind, self._bench.progress)
         opened.ledger.note(convert=seconds["convert"] - before)
         return backbone
 
@@ -191,7 +196,8 @@ class Tuning:
         """Return the backbone made ready to be fine-tuned, built where it is not there."""
         if self._tuner is None:
             with self._opened.watch.stage("finetune"):
-                self._tuner = build(self._opened, len(self._lesson.class_names), self._bench)
+                n_classes = len(self._lesson.class_names)
+                self._tuner = build(self._opened, self._examples, n_classes, self._bench)
         return self._tuner
 
     @functools.cached_property
@@ -224,8 +230,8 @@ class Tuning:
         self._tuner = None
 
 
-def build(opened: Opened, n_classes: int, bench: Bench) -> Tuner:
-    """Return a backbone made ready to be fine-tuned to C classes."""
+def build(opened: Opened, examples: Pixels, n_classes: int, bench: Bench) -> Tuner:
+    """Return a backbone made ready to be fine-tuned to C classes, tried on some photos as it is fed them."""
     settings, row = bench.settings, opened.row
     backbone = backbones.build(
         row.name,
@@ -236,8 +242,8 @@ def build(opened: Opened, n_classes: int, bench: Bench) -> Tuner:
     divided = tail.divide(backbone, row.last_block, unfreeze(row, settings))
     trunk = None
     if divided.trunk is not None:
-        trunk = engine.prepare(divided.trunk, opened.examples, opened.kind, bench.progress)
-    return Tuner(divided, trunk, n_classes=n_classes, examples=opened.examples, seed=settings.seed)
+        trunk = engine.prepare(divided.trunk, examples, opened.kind, bench.progress)
+    return Tuner(divided, trunk, n_classes=n_classes, examples=examples, seed=settings.seed)
 
 
 def recipe_of(
