@@ -13,14 +13,15 @@ import measured
 
 from headstart.base.progress import Console
 from headstart.base.settings import Settings
+from headstart.networks import backbones
 from headstart.results import run
 from headstart.storage.store import Store
-from headstart.workflow import experiment
-from headstart.workflow.preparation import prepare
+from headstart.workflow.preparation import list_photos, prepare
 from headstart.workflow.techniques import tuning
-from headstart.workflow.techniques.bench import Bench
+from headstart.workflow.techniques.bench import Bench, open_backbone
+from headstart.workflow.trial import Trial
 
-BACKBONE = "mobilenet_v2"
+BACKBONE, SIZE_PX = "mobilenet_v2", 224
 SEEDS = (0, 1, 2)
 VARIANTS = {"live": 0, "two views": 2}
 
@@ -32,13 +33,15 @@ def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]
     console = Console()
     with run.claim(folder, settings) as claimed, Store(console) as store:
         bench = Bench(settings, claimed.work, store, console)
-        data = prepare(claimed, bench)
-        opened = experiment.open_trial(experiment.backbones.find(BACKBONE), data, bench)
+        listed = list_photos(bench)
+        backbone = open_backbone(backbones.find(BACKBONE), SIZE_PX, bench)
+        data = prepare(claimed, listed, [backbone], bench)
+        opened = Trial(backbone, data.lesson, data.sealed, bench)
         assert opened.heads.heads
         start = time.perf_counter()
         tuned = opened.tuning.train(settings.epochs)
         seconds = time.perf_counter() - start
-        answers = tuned.answer(data.test.unlabelled)
+        answers = tuned.answer(data.test.unlabelled).probabilities
         accuracy = float((answers.argmax(axis=1) == data.test.labels).mean())
     return {
         "validation_accuracy": tuned.candidate.validation.accuracy,

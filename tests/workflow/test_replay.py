@@ -1,11 +1,10 @@
 """A run repeated from its own folder: what is refused, what is compared, and what a difference looks like."""
 
 import csv
-import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
 from headstart.base.settings import from_toml
 from headstart.cli import main
-from headstart.networks import features, versions
-from headstart.networks.engine import Engine
+from headstart.networks import versions
+from headstart.networks.sweep import Fed, Sweep
 from headstart.photos import splits
+from headstart.pictures.pixels import Picture
 from headstart.results.run import Run
 from headstart.sources import listing
 from headstart.workflow.agreement import Check, read
@@ -53,8 +53,8 @@ class Probed:
     folder: Path
     repeat: Path
     found: Replay
-    sent_by_compare: list[Path]
-    sent_by_replay: list[Path]
+    sent_by_compare: list[str]
+    sent_by_replay: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +64,15 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Probed:
     write_mixed_photos(photos)
     given: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "seed": 3}
     headstart.compare(photos, out=str(folder), **given)
-    sent: list[Path] = []
-    extract = features.extract
+    sent: list[str] = []
+    look = Sweep.look
 
-    def recorded(engine: Engine, files: Sequence[Path], fit: str, digests: Sequence[str]) -> Iterator[Any]:
-        sent.extend(files)
-        return extract(engine, files, fit, digests)
+    def recorded(self: Sweep, digest: str, picture: Picture) -> Fed:
+        sent.append(digest)
+        return look(self, digest, picture)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "extract", recorded)
+        patch.setattr(Sweep, "look", recorded)
         headstart.compare(photos, out=str(root / "other"), **given)
         by_compare = [*sent]
         found = replay(folder)
@@ -158,8 +158,7 @@ def test_everything_is_computed_anew(probed: Probed) -> None:
     assert probed.found.agrees
     assert probed.found.new_run == str(probed.folder.with_name("run-replay"))
     assert probed.sent_by_compare == []
-    sent = {hashlib.sha256(path.read_bytes()).hexdigest() for path in probed.sent_by_replay}
-    assert sent == {row.sha256 for row in splits.read_csv(probed.folder / "split.csv")}
+    assert {*probed.sent_by_replay} == {row.sha256 for row in splits.read_csv(probed.folder / "split.csv")}
 
 
 def test_what_is_printed_of_a_run_that_repeats(probed: Probed) -> None:
