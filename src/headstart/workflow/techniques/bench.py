@@ -89,7 +89,7 @@ def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:
     with watch.stage("prepare"):
         compiled = engine.open_backbone(
             row,
-            _made(image_size_px),
+            image_size_px=image_size_px,
             asked=settings.engine,
             weights_dir=settings.weights_folder,
             progress=bench.progress,
@@ -114,13 +114,6 @@ def note(opened: Sequence[Opened], pace: Pace) -> None:
         if n_fed:
             one.watch.add("features", fed_s + n_fed * read_s)
             one.ledger.note(ask=fed_s / n_fed)
-
-
-def _made(size_px: int) -> pixels.Pixels:
-    """Return pictures of smooth blotches, (4, S, S, 3): noise would hardly excite a backbone."""
-    blotches = np.random.default_rng(0).random((4, 8, 8, 3)) * 255
-    positions = np.arange(size_px) * 8 // size_px
-    return np.asarray(blotches[:, positions][:, :, positions], np.uint8)
 
 
 def examples_of(lesson: Lesson, size_px: int, fit: str) -> pixels.Pixels:
