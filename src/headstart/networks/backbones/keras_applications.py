@@ -91,9 +91,10 @@ def drawn_for(row: Backbone, image_size_px: int) -> tuple[int, ...]:
     """
     if row.family not in PADDED_BY_SIZE:
         return ()
-    # The stem of NASNet alone is not padded.
-    sides = [(image_size_px - 1) // 2 if row.family == "nasnet" else image_size_px]
-    while len(sides) < HALVINGS:
+    # NASNet's stem halves without padding.
+    is_halved = row.family == "nasnet"
+    sides = [(image_size_px - 1) // 2 if is_halved else image_size_px]
+    while len(sides) < HALVINGS - is_halved:
         sides.append(-(-sides[-1] // 2))
     return tuple(side % 2 for side in sides)
 
