@@ -44,7 +44,7 @@ VALUES = {
 """What stands for an option's value in the help; a choice shows its choices."""
 
 HEADINGS = {
-    "What is tried": ("backbones", "techniques", "backbone", "technique", "margin"),
+    "What is tried": ("backbones", "techniques", "backbone", "technique", "features", "margin"),
     "Photos": (
         "image_size",
         "fit",

@@ -69,6 +69,11 @@ class Settings:
     techniques: tuple[str, ...] = option(
         TECHNIQUES, "Techniques to compare: features, finetune.", choices=TECHNIQUES
     )
+    features: str = option(
+        "last",
+        "What is asked of a frozen backbone: the mean of its last layer, or of stages before it too.",
+        choices=FEATURES,
+    )
     out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
     epochs: int = option(2, "Passes over the training photos that fine-tuning may take.", minimum=1)

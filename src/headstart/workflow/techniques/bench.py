@@ -90,12 +90,13 @@ def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:
         compiled = engine.open_backbone(
             row,
             image_size_px=image_size_px,
+            features=settings.features,
             asked=settings.engine,
             weights_dir=settings.weights_folder,
             progress=bench.progress,
         )
         kind = engine.choose(settings.engine)
-        key = engine.backbone_key(row, image_size_px, kind, settings.weights_folder)
+        key = engine.backbone_key(row, image_size_px, kind, settings.weights_folder, settings.features)
     ledger = Ledger(bench.store, f"{key} {unfreeze(row, settings)} {settings.batch_size}")
     ledger.note(prepare=watch.seconds["prepare"])
     extractor = Extractor(compiled, key, settings.fit, bench.store, bench.work)

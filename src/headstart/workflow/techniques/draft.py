@@ -144,7 +144,7 @@ class Draft:
         record = self._record(outcome, opened, class_names)
         Classifier(record, pieces.on(backbone)).save(self.model)
         pieces.save(self.model)
-        n_head = (opened.row.feature_size + 1) * len(class_names)
+        n_head = (backbone.output_shape[0] + 1) * len(class_names)
         candidate = Candidate(
             backbone=self.backbone,
             technique=self.technique,
