@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import measured
-import numpy as np
 
 from headstart.base.progress import Progress
 from headstart.networks import backbones, engine
@@ -30,11 +29,9 @@ ROUNDS = 5
 FEW, MANY = 5_000, 50_000
 
 
-def open_engine(name: str, files: list[Path]) -> Engine:
+def open_engine(name: str) -> Engine:
     """Return a backbone at its own size."""
-    row = backbones.find(name)
-    examples = np.stack(list(pixels.read_many(files[:8], row.input_size_px, "squash")))
-    return engine.open_backbone(row, examples)
+    return engine.open_backbone(backbones.find(name))
 
 
 def digests(files: list[Path]) -> list[str]:
@@ -44,7 +41,7 @@ def digests(files: list[Path]) -> list[str]:
 
 def rates(name: str, files: list[Path]) -> dict[str, float]:
     """Return images/s of the engine on pixels in memory, and of extraction from files; medians, by turns."""
-    backbone = open_engine(name, files)
+    backbone = open_engine(name)
     known = digests(files)
     pictures = list(pixels.read_many(files, backbone.image_size_px, "squash"))
     raw, whole = [], []
@@ -72,7 +69,7 @@ def one_changed(files: list[Path], folder: Path) -> int:
     copies = [folder / file.name for file in files]
     for file, copy in zip(files, copies, strict=True):
         copy.write_bytes(file.read_bytes())
-    backbone = open_engine("mobilenet_v2", copies)
+    backbone = open_engine("mobilenet_v2")
     with Store(Progress()) as store:
         extractor = Extractor(backbone, "changed", "squash", store)
         extractor.compute(copies, digests(copies), "", Progress())
@@ -104,7 +101,7 @@ def extract(photos: Path, count: int) -> None:
             files.append(folder / f"{number}.jpg")
             files[-1].write_bytes(content)
             known.append(hashlib.sha256(content).hexdigest())
-        backbone = open_engine("mobilenet_v2", files)
+        backbone = open_engine("mobilenet_v2")
         with Store(Progress()) as store:
             computed = Extractor(backbone, str(count), "squash", store).compute(files, known, "", Progress())
     assert computed == count

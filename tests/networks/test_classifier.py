@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import CALIBRATION, Finished, made_photos
+from conftest import CALIBRATION, Finished
 from PIL import Image
 from test_foreign import BEGINNINGS
 
@@ -48,7 +48,7 @@ def head() -> Head:
 
 @pytest.fixture
 def model(head: Head) -> Classifier:
-    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    frozen = engine.open_backbone(backbones.find("tiny"), 32)
     return Classifier(RECORD, frozen.with_head(head.weights, head.bias))
 
 
@@ -100,7 +100,7 @@ def json_lines(text: str) -> list[dict[str, dict[str, float]]]:
 def test_the_head_is_a_softmax_of_a_linear_layer_and_the_backbone_stays_as_it_was(
     kind: str, head: Head, files: list[Path]
 ) -> None:
-    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32), asked=kind)
+    frozen = engine.open_backbone(backbones.find("tiny"), 32, asked=kind)
     pictures = np.stack([pixels.read(path, 32, "squash") for path in files])
     before = frozen(pictures)
     logits = before.astype(np.float64) @ head.weights + head.bias
@@ -113,7 +113,7 @@ def test_the_head_is_a_softmax_of_a_linear_layer_and_the_backbone_stays_as_it_wa
 def test_a_model_that_keras_runs_is_saved_without_pickle_and_answers_alike(
     model: Classifier, head: Head, files: list[Path], tmp_path: Path
 ) -> None:
-    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32), asked="keras")
+    frozen = engine.open_backbone(backbones.find("tiny"), 32, asked="keras")
     Classifier(RECORD, frozen.with_head(head.weights, head.bias)).save(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "SHA256SUMS",
@@ -215,7 +215,7 @@ def test_a_run_predicts_what_it_measured(finished: Finished) -> None:
 @pytest.fixture
 def wary(head: Head, files: list[Path]) -> Classifier:
     """Its references are the first three of the files; what is as far from them as the fourth is novel."""
-    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    frozen = engine.open_backbone(backbones.find("tiny"), 32)
     vectors = frozen(np.stack([pixels.read(path, 32, "crop") for path in files]))
     references = novelty.references(vectors[:3], np.arange(3))
     least = float(novelty.scores(vectors[3:4], references)[0]) - 1e-4

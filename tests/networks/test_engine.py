@@ -63,7 +63,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> tuple
     folder = tmp_path_factory.mktemp("opened")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(folder))
-        return folder, engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
+        return folder, engine.open_backbone(OF_KERAS, 32, weights_dir=weights_dir)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_only_engines_of_one_kind_and_size_can_be_joined() -> None:
 
 
 def test_the_outputs_of_a_saved_graph_are_named(tmp_path: Path) -> None:
-    frozen = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    frozen = engine.open_backbone(backbones.find("tiny"), 32)
     ones = np.eye(8, dtype=np.float32)
     frozen.with_head(ones[:, :3], ones[0, :3], ones).save(tmp_path)
     graph = openvino.Core().read_model(tmp_path / "graph.xml")
@@ -268,9 +268,7 @@ def test_a_graph_is_converted_once_for_all_sizes(
 
 def test_stages_are_another_graph(kept_graph: Path, weights_dir: Path) -> None:
     said = Remarks()
-    found = engine.open_backbone(
-        OF_KERAS, made_photos(32), features="stages", weights_dir=weights_dir, progress=said
-    )
+    found = engine.open_backbone(OF_KERAS, 32, features="stages", weights_dir=weights_dir, progress=said)
     assert said.lines == ["Preparing mobilenet for this processor, once."]
     assert {one.name.rpartition("-")[0] for one in kept_graph.parent.iterdir()} == {
         "mobilenet-last",
@@ -327,7 +325,7 @@ def test_a_damaged_graph_is_told_and_made_anew(
 ) -> None:
     said = Remarks()
     flip(kept_graph / "graph.bin")
-    received = engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir, progress=said)
+    received = engine.open_backbone(OF_KERAS, 32, weights_dir=weights_dir, progress=said)
     assert said.lines == [
         f"The converted network in {kept_graph} is damaged; it is made anew.",
         "Preparing mobilenet for this processor, once.",
@@ -344,7 +342,7 @@ def test_without_tensorflow_a_damaged_graph_is_told(
     flip(kept_graph / "graph.bin")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(MissingPackage) as caught:
-        engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
+        engine.open_backbone(OF_KERAS, 32, weights_dir=weights_dir)
     assert caught.value.problem == (
         "TensorFlow, which builds and trains backbones, cannot be imported: import of tensorflow halted; "
         "None in sys.modules."
@@ -359,7 +357,7 @@ def test_two_processes_that_convert_at_once_leave_one_whole_graph(
     prepare, faster = engine.prepare, list[Engine]()
 
     def opened() -> Engine:
-        return engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
+        return engine.open_backbone(OF_KERAS, 32, weights_dir=weights_dir)
 
     def overtaken(*asked: Any) -> Engine:
         if not faster:
@@ -400,7 +398,7 @@ def test_a_disk_too_small_for_a_kept_graph_names_the_cache(
     disk = small_disk(5000)
     monkeypatch.setenv("HEADSTART_CACHE", str(disk))
     with pytest.raises(DiskFull) as caught:
-        engine.open_backbone(OF_KERAS, made_photos(32), weights_dir=weights_dir)
+        engine.open_backbone(OF_KERAS, 32, weights_dir=weights_dir)
     assert caught.value.problem == f"No space is left on the disk that holds {disk / 'graphs'}."
     assert list((disk / "graphs").iterdir()) == []
 

@@ -30,7 +30,7 @@ CORNERS = [(top, left) for top in (0, 16) for left in (0, 16)]
 
 
 def tiny(kind: Kind = "openvino") -> Engine:
-    return engine.open_backbone(backbones.find("tiny"), made_photos(32), asked=kind)
+    return engine.open_backbone(backbones.find("tiny"), 32, asked=kind)
 
 
 def random_head(n_features: int, n_classes: int = 3) -> tuple[Floats, Floats]:

@@ -8,7 +8,6 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
-from conftest import made_photos
 
 from headstart.base.errors import ChangedPhoto
 from headstart.base.progress import Progress
@@ -21,7 +20,7 @@ from headstart.storage.store import Store
 
 @pytest.fixture
 def extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Extractor]:
-    tiny = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    tiny = engine.open_backbone(backbones.find("tiny"), 32)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     with Store(Progress()) as store:
         yield Extractor(tiny, "tiny", "squash", store)

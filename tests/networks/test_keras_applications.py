@@ -270,6 +270,21 @@ def test_stages_are_the_moments_of_the_places_at_any_size(name: str, size_px: in
     check_stages(find(name), size_px)
 
 
+def test_a_network_that_pads_by_hand_is_another_at_odd_sides() -> None:
+    row, pictures = find("mobilenet_v3_small"), made_photos(64, 2)
+    at_65, at_64 = (
+        OpenVINOEngine(
+            engine.convert(keras_applications.build(row, image_size_px=size_px, weights_path=None))
+        ).resized(64)(pictures)
+        for size_px in (65, 64)
+    )
+    assert difference(at_65, at_64) > 1e-2
+    assert engine.kept_path(row, 65, None) != engine.kept_path(row, 64, None)
+    # 224, 112, 56, 28 and 14 are even, as 288, 144, 72, 36 and 18 are; 240 ends with 15.
+    assert engine.kept_path(row, 224, None) == engine.kept_path(row, 288, None)
+    assert engine.kept_path(row, 224, None) != engine.kept_path(row, 240, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_row_has_stages(row: Backbone) -> None:

@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 
 from headstart.networks import backbones, engine, features, novelty
 from headstart.photos.splits import IN_EVERY_FIT, fold_numbers
-from headstart.pictures import pixels
 from headstart.statistics import calibration
 
 Floats = NDArray[np.float32]
@@ -105,8 +104,7 @@ def test_garments_are_known_and_animals_refused(name: str, shared_data: Path) ->
     tested = sorted((shared_data / "clothing" / "test").glob("*/*.jpg"))
     animals = sorted((shared_data / "animals").glob("*/*.jpg"))[::10]
     row = backbones.find(name)
-    examples = np.stack(list(pixels.read_many(garments[:8], row.input_size_px, "squash")))
-    frozen = engine.open_backbone(row, examples)
+    frozen = engine.open_backbone(row)
     vectors, *others = (
         np.stack(list(features.extract(frozen, files, "squash"))) for files in (garments, tested, animals)
     )

@@ -25,7 +25,7 @@ from headstart.storage.store import Store
 @pytest.fixture(scope="module")
 def engines() -> list[Engine]:
     row = backbones.find("tiny")
-    return [engine.open_backbone(row, made_photos(size_px)) for size_px in (32, 40)]
+    return [engine.open_backbone(row, size_px) for size_px in (32, 40)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import uvicorn
-from conftest import CALIBRATION, made_photos
+from conftest import CALIBRATION
 from PIL import Image
 from starlette.types import ASGIApp
 from test_classifier import RECORD
@@ -38,7 +38,7 @@ def write_run(folder: Path, seed: int = 0) -> Path:
     weights, bias = (
         random.normal(0, scale, size).astype(np.float32) for scale, size in ((1, (8, 3)), (1, 3))
     )
-    backbone = engine.open_backbone(backbones.find("tiny"), made_photos(32))
+    backbone = engine.open_backbone(backbones.find("tiny"), 32)
     known = backbone(np.stack([np.asarray(blotches(32, 32, one)) for one in range(3)]))
     references = novelty.references(known, np.arange(3))
     calibration = replace(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_photos
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
@@ -67,7 +66,7 @@ def test_harm_is_a_quarter_more_loss_and_a_tenth_of_a_nat(
 
 @pytest.fixture(scope="module")
 def compiled() -> Engine:
-    return engine.open_backbone(backbones.find("mobilenet_v2"), made_photos(SIZE_PX))
+    return engine.open_backbone(backbones.find("mobilenet_v2"), SIZE_PX)
 
 
 def harmless(compiled: Engine, pictures: list[np.ndarray], labels: list[int]) -> dict[str, bool]:

@@ -18,7 +18,6 @@ from headstart.networks import backbones, engine
 from headstart.networks.features import extract
 from headstart.photos import splits
 from headstart.photos.splits import IN_EVERY_FIT
-from headstart.pictures import pixels
 from headstart.results.suspect import Suspect
 from headstart.statistics import calibration
 from headstart.statistics.answers import Answers
@@ -65,8 +64,7 @@ def clothing(shared_data: Path) -> tuple[tuple[Floats, Labels], tuple[Floats, La
         ]
         for part in ("train", "validation")
     ]
-    some = [pixels.read(file, row.input_size_px, "squash") for file, _ in parts[0][::400]]
-    frozen = engine.open_backbone(row, np.stack(some))
+    frozen = engine.open_backbone(row)
     train, validation = (
         (
             np.stack(list(extract(frozen, [file for file, _ in part], "squash"))),

@@ -16,7 +16,6 @@ from headstart.networks import backbones, engine
 from headstart.networks.features import Extractor
 from headstart.photos import splits
 from headstart.photos.audit import Audit
-from headstart.pictures import pixels
 from headstart.sources import listing
 from headstart.storage.store import Store
 from headstart.workflow import check
@@ -178,7 +177,7 @@ def garments(shared_data: Path, tmp_path: Path) -> Path:
 def extract(folder: Path, files: list[Path]) -> None:
     """Keep the features of photos, as a run with mobilenet_v2 does."""
     row, progress = backbones.find("mobilenet_v2"), Progress()
-    frozen = engine.open_backbone(row, np.stack(list(pixels.read_many(files[:8], 224, "squash"))))
+    frozen = engine.open_backbone(row, 224)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     with Store(progress) as store:
         key = engine.backbone_key(row, 224, "openvino", None)

@@ -425,9 +425,8 @@ def _digits(*decided_by: object) -> str:
 
 def open_backbone(
     row: Backbone,
-    examples: Pixels | None = None,
-    *,
     image_size_px: int | None = None,
+    *,
     features: str = "last",
     asked: str = "auto",
     weights_dir: Path | None = None,
@@ -441,8 +440,7 @@ def open_backbone(
 
     Args:
         row: Of the table of backbones.
-        examples: uint8 (B, S, S, 3), photos to compare a converted graph with Keras on; None: made pictures.
-        image_size_px: S, what it will eat; by default the examples' side, or the row's.
+        image_size_px: The side of the pictures that it will eat; by default the row's.
         features: "last" or "stages"; see `backbones.vector_size`.
         asked: "auto", "openvino" or "keras"; see `choose`.
         weights_dir: Folder to look for weight files in first.
@@ -452,8 +450,7 @@ def open_backbone(
         WeightsError: The weights are neither here nor to be had, or not the expected ones.
         MissingPackage: TensorFlow is needed and not installed.
     """
-    progress, kind = progress or Progress(), choose(asked)
-    size_px = image_size_px or (row.input_size_px if examples is None else examples.shape[1])
+    progress, kind, size_px = progress or Progress(), choose(asked), image_size_px or row.input_size_px
     needed = Needed(features=features, image_size_px=size_px, weights_dir=weights_dir, progress=progress)
     if kind == "keras":
         return KerasEngine(backbones.build(row.name, **needed))
@@ -464,7 +461,7 @@ def open_backbone(
         return found.resized(size_px)
     progress.remark(f"Preparing {row.name} for this processor, once.")
     model = backbones.build(row.name, **needed)
-    engine = prepare(model, _made(size_px) if examples is None else examples, kind, progress)
+    engine = prepare(model, _made(size_px), kind, progress)
     if isinstance(engine, OpenVINOEngine):
         _keep(engine, path)
     return engine
