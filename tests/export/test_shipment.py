@@ -17,7 +17,10 @@ from headstart.base.errors import DataError, RunError
 from headstart.cli import main
 from headstart.export import catalogue, shipment
 from headstart.export.network import Network
-from headstart.networks import classifier
+from headstart.networks import backbones, classifier, engine
+from headstart.networks.classifier import Classifier
+from headstart.networks.engine import OpenVINOEngine
+from headstart.networks.pieces import Pieces
 from headstart.photos import splits
 from headstart.pictures import pixels
 from headstart.results import exports
@@ -248,3 +251,74 @@ def test_the_table_says_what_was_refused(run: Path) -> None:
     made = shipment.export(run, ["openvino"])
     told = dataclasses.replace(made, refused=(exports.Refused("onnx", "f32", "It was wrong."),))
     assert shipment.render(told).endswith("\nonnx f32 was refused, and no file is left. It was wrong.\n")
+
+
+def with_margin(run: Path, margin: float) -> Path:
+    """The run, as if it had been made with that margin."""
+    config = run / filenames.CONFIG
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("margin")]
+    config.write_text("\n".join([*lines, f"margin = {margin}"]) + "\n")
+    return run
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
+def test_weights_of_16_bits_take_half_the_place(run: Path, name: str) -> None:
+    shipment.export(run, [name])
+    made = shipment.export(run, [name], precision="f16")
+    whole, half = made.exports
+    assert (half.name, half.why) == (f"{name} f16", "")
+    assert 1e-7 < half.largest_difference < 0.05
+    # Tiny has 1,600 numbers, so that the rest of a file counts; a graph of OpenVINO is a file of its own.
+    kinds = {"openvino": "model.bin", "onnx": "model.onnx", "litert": "model.tflite"}
+    sizes = [(run / one.folder / kinds[name]).stat().st_size for one in (whole, half)]
+    assert sizes[1] < {"openvino": 0.55, "onnx": 0.95, "litert": 0.9}[name] * sizes[0]
+
+
+@pytest.mark.parametrize("name", ["onnx", "litert"])
+def test_int8_is_handed_out_where_the_margin_allows_it(run: Path, name: str) -> None:
+    made = shipment.export(with_margin(run, 0.49), [name], precision="int8")
+    [one] = made.exports
+    assert (one.precision, one.asked, one.why) == ("int8", "int8", "")
+    assert one.largest_difference > 1e-4
+
+
+def test_int8_of_openvino(run: Path) -> None:
+    pytest.importorskip("nncf")
+    [one] = shipment.export(with_margin(run, 0.49), ["openvino"], precision="int8").exports
+    assert (one.precision, one.why) == ("int8", "")
+    assert "FakeQuantize" in (run / one.folder / "model.xml").read_text()
+
+
+def test_int8_that_cannot_be_shown_to_be_good_falls_back(run: Path) -> None:
+    made = shipment.export(run, ["onnx"], precision="int8")
+    [one] = made.exports
+    assert (one.name, one.asked, one.folder) == ("onnx f16", "int8", "exports/onnx-f16")
+    assert one.why == "int8: 10 test photos cannot show that it loses less than 1 points: it takes 268."
+    assert "onnx f16 in the place of int8. int8: 10 test photos" in shipment.render(made)
+    [refused] = shipment.export(run, ["onnx"], precision="int8").refused
+    assert refused.reason == (
+        "10 test photos cannot show that it loses less than 1 points: it takes 268. "
+        f"{run / 'exports' / 'onnx-f16'} is there already; it was left as it is."
+    )
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "tiny+tiny"])
+def test_features_of_stages_and_of_joined_backbones(run: Path, finished: Finished, backbone: str) -> None:
+    """The heads are random: what is tried is whether every format has the same network below them."""
+    count = backbone.count("tiny")
+    record = dataclasses.replace(classifier.load_run(run).record, backbone=backbone, technique="features")
+    size_px = record.image_size_px
+    graphs = [backbones.build_openvino("tiny", features="stages", image_size_px=size_px)] * count
+    engines = [OpenVINOEngine(graph) for graph in graphs]
+    whole = engines[0] if count == 1 else engine.join(engines)
+    random, n_features = np.random.default_rng(0), 32 * count
+    weights = random.normal(0, 3, (n_features, len(record.class_names))).astype(np.float32)
+    references = random.normal(size=(5, 8)).astype(np.float32)
+    references /= np.linalg.norm(references, axis=1, keepdims=True)
+    made = Pieces(weights, np.zeros(len(record.class_names), np.float32), references)
+    shutil.rmtree(run / "model")
+    Classifier(record, made.on(whole)).save(run / "model")
+    made.save(run / "model")
+    told = shipment.export(run, ["openvino", "onnx", "litert"])
+    assert [one.n_other_labels for one in told.exports] == [0, 0, 0]
+    assert max(one.largest_difference for one in told.exports) < 1e-4

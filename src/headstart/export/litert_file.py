@@ -1,8 +1,5 @@
 """A TFLite file, as LiteRT runs it on phones and small machines, by TensorFlow's converter."""
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,27 +56,13 @@ def _converted(saved: str, network: Network, precision: str) -> bytes:
         converter.target_spec.supported_types = [tensorflow.float16]
     if precision == "int8":
         converter.representative_dataset = lambda: _pictures(network)
-    with _silent():
-        content: bytes = converter.convert()
+    content: bytes = converter.convert()
     return content
 
 
 def _pictures(network: Network) -> Iterator[tuple[str, dict[str, Any]]]:
     for picture in network.subject.samples():
         yield SIGNATURE, {INPUT: picture[None].astype(np.float32)}
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the converter from telling what is no fault."""
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def _described(content: bytes, image_size_px: int) -> bytes:

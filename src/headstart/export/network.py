@@ -13,7 +13,7 @@ from headstart.base.progress import Progress
 from headstart.export.subject import Subject
 from headstart.networks import backbones, engine, pieces
 from headstart.networks.backbones import import_keras, import_openvino
-from headstart.networks.engine import KerasEngine, OpenVINOEngine
+from headstart.networks.engine import Engine, KerasEngine, OpenVINOEngine
 
 if TYPE_CHECKING:
     import openvino
@@ -63,19 +63,33 @@ class Network:
         return keras.Model(network.input, named, name="headstart")
 
     def _keras_engine(self) -> KerasEngine:
-        run_engine, record = self.subject.model.engine, self.subject.model.record
+        run_engine = self.subject.model.engine
         if isinstance(run_engine, KerasEngine):
             return run_engine
         found = pieces.load(self.subject.run.model)
-        backbone = found.backbone or backbones.build(
-            record.backbone,
-            image_size_px=record.image_size_px,
-            weights_dir=self.subject.settings.weights_folder,
-            progress=self._progress,
+        whole = found.on(
+            KerasEngine(found.backbone) if found.backbone else self._pretrained(len(found.weights))
         )
-        whole = found.on(KerasEngine(backbone))
         assert isinstance(whole, KerasEngine)
         return whole
+
+    def _pretrained(self, n_features: int) -> Engine:
+        """Return the pretrained network of so many features, or several joined: `a+b`."""
+        rows = [backbones.find(name) for name in self.subject.model.record.backbone.split("+")]
+        is_last = n_features == sum(row.feature_size for row in rows)
+        engines = [
+            KerasEngine(
+                backbones.build(
+                    row.name,
+                    features="last" if is_last else "stages",
+                    image_size_px=self.image_size_px,
+                    weights_dir=self.subject.settings.weights_folder,
+                    progress=self._progress,
+                )
+            )
+            for row in rows
+        ]
+        return engines[0] if len(engines) == 1 else engine.join(engines)
 
     @functools.cached_property
     def function(self) -> Any:

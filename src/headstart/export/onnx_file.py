@@ -26,7 +26,7 @@ def write(network: Network, path: Path, precision: str) -> None:
     import onnx
 
     model = _converted(network)
-    _guard_padding(model)
+    guard_padding(model)
     if precision == "f16":
         _halve(model)
     _annotate(model, network)
@@ -49,7 +49,7 @@ def _converted(network: Network) -> "onnx.ModelProto":
     return model
 
 
-def _guard_padding(model: "onnx.ModelProto") -> None:
+def guard_padding(model: "onnx.ModelProto") -> None:
     """Keep ONNX Runtime from taking a padding of zeros into the pooling behind it.
 
     Up to 1.31 its optimiser does so, also where there are values below zero, whose largest is then not 0 but

@@ -97,14 +97,13 @@ class OpenedSavedModel(Opened):
 
 
 class OpenedOpenVINO(Opened):
-    """A graph of OpenVINO; in f32, for by default a processor with bfloat16 would round to that."""
+    """A graph of OpenVINO, with the options that it has by default: a processor may round to bfloat16."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._openvino = import_openvino()
         self._graph = self._openvino.Core().read_model(path)
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled = self._openvino.Core().compile_model(self._graph, "CPU", options)
+        self._compiled = self._openvino.Core().compile_model(self._graph, "CPU")
 
     def labels(self) -> list[str]:
         """See `Opened`."""

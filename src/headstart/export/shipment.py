@@ -1,10 +1,11 @@
 """Files of other runtimes from a run: written beside, tried on its test photos, and only then handed out."""
 
+import contextlib
 import dataclasses
 import os
 import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from headstart.base import filenames, records
@@ -75,7 +76,7 @@ def export(
     made, refused = [], []
     for one in chosen:
         try:
-            made.append(_ship(one, precision, network, expected, target, progress))
+            made.append(_ship(one, precision, network, expected, target, overwrite, progress))
         except EngineMismatch as error:
             refused.append(Refused(one.name, precision, f"{error.problem} {error.fix}"))
     return _record(subject, expected, made, refused)
@@ -95,21 +96,41 @@ def _place(target: Path, one: Format, precision: str) -> Path:
 
 
 def _ship(
-    one: Format, asked: str, network: Network, expected: Expected, target: Path, progress: Progress
+    one: Format,
+    asked: str,
+    network: Network,
+    expected: Expected,
+    target: Path,
+    overwrite: bool,
+    progress: Progress,
 ) -> Export:
     """Write, try and hand out a file in the precision asked for; where int8 loses too much, in the next."""
     reasons: list[str] = []
     for precision in reversed(PRECISIONS[: PRECISIONS.index(asked) + 1]):
         try:
+            if precision == "int8":
+                gate.refuse_too_few(network.subject.test, network.subject.settings.margin)
             export = _try(one, precision, network, expected, target, progress)
         except EngineMismatch as error:
             reasons.append(f"{precision}: {error.problem}")
-            progress.remark(f"{one.name} in {precision} is refused. {error.problem}")
             if asked != "int8" or precision == PRECISIONS[0]:
                 raise
+            progress.remark(f"{one.name} in {precision} is refused. {error.problem}")
+            _refuse_what_is_there(one, precision, target, error, overwrite)
         else:
             return dataclasses.replace(export, asked=asked, why=" ".join(reasons))
     raise AssertionError("f32 is returned or raised")
+
+
+def _refuse_what_is_there(
+    one: Format, refused: str, target: Path, why: EngineMismatch, overwrite: bool
+) -> None:
+    """Make sure that the next precision is not there already, for it was not asked to be replaced."""
+    following = PRECISIONS[PRECISIONS.index(refused) - 1]
+    if not overwrite and os.path.lexists(_place(target, one, following)):
+        raise EngineMismatch(
+            why.problem, f"{_place(target, one, following)} is there already; it was left as it is."
+        )
 
 
 def _try(
@@ -123,7 +144,8 @@ def _try(
         beside.mkdir()
         path = beside / one.file
         with progress.stage(f"Writing {one.name} in {precision}", 1, "files") as advance:
-            WRITERS[one.name](network, path, precision)
+            with _hushed():
+                WRITERS[one.name](network, path, precision)
             (beside / filenames.LABELS).write_text(label_lines(network.class_names), encoding="utf-8")
             advance()
         with progress.stage(f"Trying it in {one.runtime}", 1, "files") as advance:
@@ -153,6 +175,21 @@ def _try(
         batch_latency_ms=found.report.batch_latency_ms,
         batch=BATCH,
     )
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Drop what converters write to stdout and stderr: how far they are, and what is no fault."""
+    with open(os.devnull, "wb") as nowhere:
+        kept = {stream: os.dup(stream) for stream in (1, 2)}
+        try:
+            for stream in kept:
+                os.dup2(nowhere.fileno(), stream)
+            yield
+        finally:
+            for stream, copy in kept.items():
+                os.dup2(copy, stream)
+                os.close(copy)
 
 
 def _replace(beside: Path, place: Path) -> None:
@@ -202,8 +239,11 @@ def render(found: Exports) -> str:
     told += [
         f"{one.format} {one.asked} was refused, and no file is left. {one.reason}" for one in found.refused
     ]
-    sentences = "".join(f"\n{textwrap.fill(sentence, 79)}" for sentence in told)
-    return f"{leaderboard.table(header, rows)}\n{NOTE}\n{sentences}" + ("\n" if told else "")
+    return f"{leaderboard.table(header, rows)}\n{NOTE}\n" + "".join(map(_wrapped, told))
+
+
+def _wrapped(sentences: str) -> str:
+    return f"\n{textwrap.fill(sentences, 79, break_on_hyphens=False, break_long_words=False)}\n"
 
 
 NOTE = """\
