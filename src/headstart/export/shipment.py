@@ -17,7 +17,7 @@ from headstart.export.gate import Expected
 from headstart.export.inspection import BATCH, inspect
 from headstart.export.network import Network, label_lines
 from headstart.export.subject import Subject, open_run
-from headstart.reporting import leaderboard
+from headstart.reporting import card, leaderboard, report
 from headstart.results import exports
 from headstart.results.exports import Export, Exports, Refused
 
@@ -55,7 +55,8 @@ def export(
         progress: Told how far it is, and of each file.
 
     Returns:
-        What the run's exports.json says now: these, and those that were made before.
+        What the run's exports.json says now: these, and those that were made before. Where the run has a
+        report, it and the model card are drawn again.
 
     Raises:
         SettingsError: A format has no such precision.
@@ -79,7 +80,11 @@ def export(
             made.append(_ship(one, precision, network, expected, target, overwrite, progress))
         except EngineMismatch as error:
             refused.append(Refused(one.name, precision, f"{error.problem} {error.fix}"))
-    return _record(subject, expected, made, refused)
+    whole = _record(subject, expected, made, refused)
+    if (folder / filenames.REPORT).exists():
+        report.draw(folder)
+        card.write(folder)
+    return whole
 
 
 def _refuse_existing(chosen: Sequence[Format], precision: str, target: Path) -> None:

@@ -22,6 +22,7 @@ from headstart.networks import backbones
 from headstart.networks.table import Backbone, WheelFile
 from headstart.photos.findings import KINDS
 from headstart.photos.splits import PARTS
+from headstart.results import exports
 from headstart.results.comparison import Candidate, FindingSummary, Measured, Results
 from headstart.results.run import Run
 from headstart.sources import samples
@@ -119,6 +120,7 @@ def render(folder: Path) -> str:
         checksums=checksums(folder, (filenames.MODEL,)),
         has_report=(folder / filenames.REPORT).is_file(),
         recipe=recipe,
+        exported=exports.read(folder / filenames.EXPORTS_TABLE),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from headstart.results.comparison import Candidate, Measured, Results
 from headstart.results.curve import LearningCurve, Point, Prediction
+from headstart.results.exports import Export
 from headstart.statistics.calibration import Selection
 
 if TYPE_CHECKING:
@@ -24,20 +25,24 @@ COLOURS = 8
 """Classes that have a colour of their own: more cannot be told apart, least of all by the colour-blind
 (Okabe and Ito, Color Universal Design, 2008, have 8)."""
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+"""What exported files are called in the pictures of costs; more are in the table alone."""
+
 OTHERS = "(other classes)"
 
 
-def costs(results: Results, cost: str, title: str) -> Spec | None:
-    """Draw accuracy on test against a cost; None where fewer than two candidates were measured.
+def costs(results: Results, cost: str, title: str, exported: Sequence[Export] = ()) -> Spec | None:
+    """Draw accuracy on test against a cost; None where there are not two points to draw.
 
     Args:
         results: Candidates, best on validation first; their marks bear their numbers, from 1.
         cost: A field of `Candidate`, "latency_ms" or "size_mb".
         title: The title of the axis of costs.
+        exported: Files of the recommended candidate for other runtimes; their marks bear letters.
     """
     import altair as alt
 
-    rows = _costs(results, cost)
+    rows = _costs(results, cost) + _exported(cost, exported)
     if len(rows) < 2:
         return None
     values = [row["cost"] for row in rows]
@@ -80,6 +85,23 @@ def _costs(results: Results, cost: str) -> list[Row]:
     ]
     on_front = front([(row["cost"], row["accuracy"]) for row in rows])
     return [{**row, "is_on_front": is_on} for row, is_on in zip(rows, on_front, strict=True)]
+
+
+def _exported(cost: str, exported: Sequence[Export]) -> list[Row]:
+    return [
+        {
+            "number": letter,
+            "name": f"exported, {one.name}",
+            "technique": "export",
+            "is_chosen": False,
+            "cost": getattr(one, cost),
+            "accuracy": one.scores.accuracy,
+            "low": one.scores.accuracy,
+            "high": one.scores.accuracy,
+            "is_on_front": False,
+        }
+        for letter, one in zip(LETTERS, exported, strict=False)
+    ]
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:

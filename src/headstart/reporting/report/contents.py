@@ -6,8 +6,9 @@ from pathlib import Path
 
 from headstart.base import filenames, records
 from headstart.base.errors import RunError
-from headstart.results import predictions
+from headstart.results import exports, predictions
 from headstart.results.comparison import Results
+from headstart.results.exports import Exports
 from headstart.results.gallery import Gallery
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
@@ -25,6 +26,7 @@ class Contents:
         suspects: Worst first; empty without suspects.csv.
         quarantine: Paths of photos that could not be read, with the reasons.
         gallery: Small pictures, and the map; None without gallery.json.
+        exports: What was exported; None without exports.json.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Contents:
     suspects: tuple[Suspect, ...]
     quarantine: tuple[tuple[str, str], ...]
     gallery: Gallery | None
+    exports: Exports | None = None
 
 
 def read(folder: Path) -> Contents:
@@ -54,6 +57,7 @@ def read(folder: Path) -> Contents:
         ),
         quarantine=tuple((path, reason) for path, reason in _rows(folder / filenames.QUARANTINE, 2)),
         gallery=records.read_json(folder / filenames.GALLERY, Gallery) if has_gallery else None,
+        exports=exports.read(folder / filenames.EXPORTS_TABLE),
     )
 
 

@@ -90,6 +90,8 @@
         features: { ...point, size: 290, color: page, stroke: accent, strokeWidth: 1.75 },
         finetune_number: { ...number, color: colour("--on-accent") },
         features_number: { ...number, color: accent },
+        export: { ...point, size: 230, shape: "diamond", color: page, stroke: muted, strokeWidth: 1.5 },
+        export_number: { ...number, color: text },
         zero: { color: text, strokeWidth: 1.25 },
         difference: { filled: true, opacity: 1, size: 120, color: accent, stroke: page, strokeWidth: 1 },
         row_name: { fontSize: 13, color: text, align: "left", baseline: "middle" },

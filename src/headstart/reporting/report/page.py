@@ -135,6 +135,7 @@ def _environment() -> Environment:
 def _context(contents: Contents, photos: Photos) -> dict[str, Any]:
     """Return what the templates may name."""
     results = contents.results
+    exported = contents.exports.exports if contents.exports else ()
     figures = Figures(results)
     name = str(results.settings.get("data", contents.name)).rstrip("/").rsplit("/", 1)[-1]
     return {
@@ -149,6 +150,7 @@ def _context(contents: Contents, photos: Photos) -> dict[str, Any]:
         "charts": _charts(contents),
         "photos": photos,
         "gallery": contents.gallery,
+        "exported": list(zip(charts.LETTERS, exported, strict=False)),
         "suspects": contents.suspects[:SUSPECTS],
         "n_suspects": len(contents.suspects),
         "quarantine": contents.quarantine,
@@ -184,9 +186,10 @@ def _rows_of(contents: Contents, candidate: Candidate, which: str, limit: int) -
 def _charts(contents: Contents) -> dict[str, charts.Spec]:
     """Return the charts that there is something to draw for, by the name of their place on the page."""
     results = contents.results
+    exported = contents.exports.exports if contents.exports else ()
     drawn: dict[str, charts.Spec | None] = {
-        "latency": charts.costs(results, "latency_ms", "milliseconds a photo"),
-        "size": charts.costs(results, "size_mb", "MB on disk"),
+        "latency": charts.costs(results, "latency_ms", "milliseconds a photo", exported),
+        "size": charts.costs(results, "size_mb", "MB on disk", exported),
         "differences": charts.differences(results),
         "learning": charts.learning(results.learning_curve),
         "map": charts.photo_map() if contents.gallery and contents.gallery.spots else None,
