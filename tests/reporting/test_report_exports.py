@@ -55,7 +55,7 @@ def test_the_page_has_a_table_of_them(run: Run) -> None:
     cells = re.sub(r"<[^>]+>", " ", table)
     told = " ".join(cells.split())
     assert (
-        "a onnx f16 exports/onnx-f16/ model.onnx 4.6 9 of 10 1.2e-02 70.0% −25.0 to +5.0 0.111 3.2 88 "
+        "a onnx f16 exports/onnx-f16 4.6 9 of 10 1.2e-02 70.0% −25.0 to +5.0 0.111 3.2 88 "
         "ONNX Runtime 1.32.0 In the place of int8. int8: 10 test photos cannot show"
     ) in told
     assert "b litert f32" in told
