@@ -4,7 +4,7 @@ BatchNorms are folded into the convolutions before them. No operation knows the 
 is OpenVINO's own, so a graph can be reshaped to any other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +51,8 @@ def build(
         else:
             x = _convolve(x, step, network, numbers[step.name])
         maps[step.name] = x
-    features = [*(_moment(maps[one.layer], one.takes) for one in places), _mean(x)]
-    output = ops.concat(features, 1) if places else features[0]
+    last = ops.reduce_mean(x, SIDES)
+    output = ops.concat([*_moments(places, maps), last], 1) if places else last
     output.output(0).set_names({"features"})
     return openvino.Model([output], [pixels], name)
 
@@ -76,19 +76,22 @@ def _convolve(x: Any, step: Convolution, network: Network, numbers: Parameters) 
     return ops.clamp(x, 0.0, 6.0) if step.has_relu6 else x
 
 
-def _moment(maps: Any, takes: str) -> Any:
-    return _mean(maps) if takes == "mean" else _deviation(maps)
-
-
-def _mean(maps: Any) -> Any:
+def _moments(places: Sequence[Place], maps: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what is taken of each place, (batch, channels); the mean of a place is made once."""
     from openvino import opset13 as ops
 
-    return ops.reduce_mean(maps, SIDES)
+    layers = dict.fromkeys(place.layer for place in places)
+    means = {layer: ops.reduce_mean(maps[layer], SIDES, keep_dims=True) for layer in layers}
+    for place in places:
+        mean = means[place.layer]
+        is_mean = place.takes == "mean"
+        yield ops.squeeze(mean, SIDES) if is_mean else _deviation(maps[place.layer], mean)
 
 
-def _deviation(maps: Any) -> Any:
+def _deviation(maps: Any, mean: Any) -> Any:
     from openvino import opset13 as ops
 
-    # The mean is taken off first: a difference of two mean squares would lose all digits of a small one.
-    centred = ops.squared_difference(maps, ops.reduce_mean(maps, SIDES, keep_dims=True))
-    return ops.sqrt(ops.add(ops.reduce_mean(centred, SIDES), np.float32(VARIANCE_FLOOR)))
+    # The mean is taken off first: the difference of a mean square and a squared mean would be cheaper, but
+    # has no digits left where a map hardly varies.
+    variance = ops.reduce_mean(ops.squared_difference(maps, mean), SIDES)
+    return ops.sqrt(ops.add(variance, np.float32(VARIANCE_FLOOR)))
