@@ -247,6 +247,14 @@ def finished(shared_tmp: Path) -> Finished:
     return Finished(root / "photos", root / "runs" / "photos", options, stdout, stderr)
 
 
+@pytest.fixture(scope="session")
+def garments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is served of a run: a model that tells cat, dog and fox apart; not to be changed by a test."""
+    from served import write_run
+
+    return write_run(tmp_path_factory.mktemp("runs") / "garments")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """A function that gives an empty disk of so many kilobytes."""

@@ -4,7 +4,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,8 +43,8 @@ def write_run(folder: Path, seed: int = 0) -> Path:
     references = novelty.references(known, np.arange(3))
     calibration = replace(
         CALIBRATION,
-        abstention=Abstention(threshold=0.6, max_error=0.01, level=0.95, validation=SELECTION),
-        refusal=Refusal(threshold=0.05, part=0.05, n_images=300),
+        abstention=Abstention(threshold=0.65, max_error=0.01, level=0.95, validation=SELECTION),
+        refusal=Refusal(threshold=0.035, part=0.05, n_images=300),
     )
     record = replace(RECORD, fit="squash", calibration=calibration)
     Classifier(record, backbone.with_head(weights, bias, references)).save(folder / filenames.MODEL)
@@ -81,6 +81,14 @@ def serving(folders: Sequence[Path], settings: Serving | None = None) -> Iterato
         finally:
             own.should_exit = True
             thread.join()
+
+
+def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def blotches(height: int = 60, width: int = 90, seed: int = 0) -> Image.Image:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from served import Served, awkward_pictures, heic_picture, serving, write_run
+from served import Served, awkward_pictures, heic_picture, serving
 
 from headstart import load
 from headstart.base.settings import Serving
@@ -23,15 +23,10 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("runs") / "garments")
-
-
-@pytest.fixture(scope="module")
-def served(run: Path) -> Iterator[Served]:
+def served(garments: Path) -> Iterator[Served]:
     """A run as it is served, with low limits."""
     settings = Serving(max_files=16, max_queue=16, max_megabytes=1, max_megapixels=1)
-    with serving([run], settings) as running:
+    with serving([garments], settings) as running:
         yield running
 
 
@@ -42,12 +37,12 @@ def photos_in(folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def test_one_photo_has_one_answer(run: Path, served: Served, tmp_path: Path) -> None:
+def test_one_photo_has_one_answer(garments: Path, served: Served, tmp_path: Path) -> None:
     """By `headstart predict`, as files, in JSON, as TensorFlow Serving's, by Triton's client, as pixels."""
     files = photos_in(tmp_path)
-    name = run.name
-    model = load(run)
-    command = [sys.executable, "-m", "headstart", "predict", str(run), *map(str, files), "--json"]
+    name = garments.name
+    model = load(garments)
+    command = [sys.executable, "-m", "headstart", "predict", str(garments), *map(str, files), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = [json.loads(line) for line in done.stdout.splitlines()]
     expected = np.array([[one["probabilities"][label] for label in model.class_names] for one in told])
@@ -104,8 +99,8 @@ SHAPES = "Send multipart/form-data with files, application/json, or the bytes of
 OPENAPI = "GET /openapi.json shows what is expected."
 
 
-def test_every_problem_has_one_shape(served: Served, run: Path) -> None:
-    name = run.name
+def test_every_problem_has_one_shape(served: Served, garments: Path) -> None:
+    name = garments.name
     form = [("file", ("a.png", PNG))]
     cases: list[tuple[str, str, dict[str, Any], int, str, str]] = [
         ("GET", "/nowhere", {}, 404, "There is no such path.", "GET /openapi.json shows all."),
@@ -150,7 +145,7 @@ def test_a_request_at_its_limit_is_answered(served: Served) -> None:
 
 
 def test_nothing_of_an_upload_is_said_again_or_kept(
-    served: Served, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    served: Served, garments: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Marked bytes come back in no response, and no file is opened to be written."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -169,8 +164,8 @@ def test_nothing_of_an_upload_is_said_again_or_kept(
             served.client.post("/v1/predict", json={"images": [{"b64": content.decode("latin-1")}]}),
             served.client.post("/v1/predict", content=content, headers={"Content-Type": "MARKED-/x"}),
             served.client.post("/v1/models/MARKED-:predict", content=content),
-            served.client.post(f"/v1/models/{run.name}:predict", content=content),
-            served.client.post(f"/v2/models/{run.name}/infer", content=content),
+            served.client.post(f"/v1/models/{garments.name}:predict", content=content),
+            served.client.post(f"/v2/models/{garments.name}/infer", content=content),
             served.client.get("/MARKED-"),
         ]
         assert {one.status_code for one in got} <= {404, 413, 415, 422}

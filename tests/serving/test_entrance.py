@@ -2,21 +2,15 @@
 
 from pathlib import Path
 
-import pytest
-from served import serving, write_run
+from served import serving
 
 from headstart.base.settings import Serving
 from headstart.serving import page
 from headstart.serving.entrance import OPEN, POLICY
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("runs") / "garments")
-
-
-def test_only_what_tells_nothing_is_open_without_the_token(run: Path) -> None:
-    with serving([run], Serving(token="secret")) as served:
+def test_only_what_tells_nothing_is_open_without_the_token(garments: Path) -> None:
+    with serving([garments], Serving(token="secret")) as served:
         routes = served.client.get("/openapi.json").json()["paths"]
         asked = {
             path.replace("{name}", "garments").replace("{version}", "1"): "POST"
@@ -43,8 +37,8 @@ def test_only_what_tells_nothing_is_open_without_the_token(run: Path) -> None:
         )
 
 
-def test_every_response_has_its_headers_and_is_counted_by_route(run: Path) -> None:
-    with serving([run]) as served:
+def test_every_response_has_its_headers_and_is_counted_by_route(garments: Path) -> None:
+    with serving([garments]) as served:
         for path in ("/", "/page.js", "/v1/model", "/nowhere", "/elsewhere"):
             headers = served.client.get(path).headers
             assert headers["content-security-policy"] == POLICY
@@ -55,13 +49,13 @@ def test_every_response_has_its_headers_and_is_counted_by_route(run: Path) -> No
         assert 'headstart_requests_total{route="other",status="404"} 2.0' in counts
 
 
-def test_other_origins_may_ask_only_if_they_are_named(run: Path) -> None:
+def test_other_origins_may_ask_only_if_they_are_named(garments: Path) -> None:
     origin = "https://example.org"
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    with serving([run]) as served:
+    with serving([garments]) as served:
         assert "access-control-allow-origin" not in served.client.get("/v1/model", headers=asked).headers
         assert served.client.options("/v1/predict", headers=asked).status_code == 405
-    with serving([run], Serving(allow_origin=(origin,), token="secret")) as served:
+    with serving([garments], Serving(allow_origin=(origin,), token="secret")) as served:
         allowed = served.client.options("/v1/predict", headers=asked)
         assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, origin)
         other = served.client.options("/v1/predict", headers=asked | {"Origin": "https://example.com"})

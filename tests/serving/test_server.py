@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from served import awkward_pictures, write_run
+from served import awkward_pictures, until, write_run
 
 from headstart.base import filenames
 
@@ -55,19 +55,12 @@ def started(*words: str, **environment: str) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, garments: Path) -> Path:
     """Two runs that answer otherwise; not to be changed."""
     folder = tmp_path_factory.mktemp("runs")
-    write_run(folder / "garments")
+    (folder / "garments").symlink_to(garments)
     write_run(folder / "other", seed=1)
     return folder
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_it_serves_several_and_ends_with_0(runs: Path) -> None:

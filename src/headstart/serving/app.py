@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from headstart.base.settings import Serving
@@ -98,7 +98,7 @@ def _add_health(application: FastAPI, counts: Metrics) -> None:
         """Say that it answers: all models are loaded before it listens."""
         return json_response({"status": "ok"})
 
-    @application.get("/metrics")
+    @application.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         """Show what Prometheus reads."""
         return Response(counts.text(), media_type=metrics.CONTENT_TYPE)

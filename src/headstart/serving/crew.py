@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from PIL import Image
+
 from headstart.base.arrays import Floats
 from headstart.base.errors import UnreadableImage, UnreadableNow, UnsupportedImage
 from headstart.base.settings import Serving
@@ -149,17 +151,20 @@ def prepared(content: bytes, model: Model, max_pixels: int) -> Pixels:
     try:
         _, width, height = pixels.header(content)
     except UnreadableImage as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise _too_large(max_pixels) from None
         raise _declined(error, 415, "The picture is of no kind that is read here, or damaged.") from None
     if width * height > max_pixels:
-        raise Declined(
-            413,
-            f"The picture has {width:,} × {height:,} pixels, more than {max_pixels:,}.",
-            "Make it smaller; the model looks at a few hundred a side.",
-        )
+        raise _too_large(max_pixels)
     try:
         return pixels.prepare(content, model.size_px, model.classifier.record.fit)
     except UnreadableImage as error:
         raise _declined(error, 422, "The picture is damaged or cut short.") from None
+
+
+def _too_large(max_pixels: int) -> Declined:
+    problem = f"The picture has more than {max_pixels:,} pixels."
+    return Declined(413, problem, "Make it smaller; the model looks at a few hundred a side.")
 
 
 def _declined(error: UnreadableImage, status: int, problem: str) -> Declined:

@@ -94,6 +94,11 @@ REQUEST: dict[str, Any] = {
 }
 
 
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "JSON, or tensors in binary after it."}
+}
+
+
 def router(shelf: Shelf, crew: Crew, intake: uploads.Intake, settings: Serving) -> APIRouter:
     """Return what stands below /v2."""
     routes = APIRouter(prefix="/v2")
@@ -126,8 +131,8 @@ def router(shelf: Shelf, crew: Crew, intake: uploads.Intake, settings: Serving) 
         """Say what a model takes and gives."""
         return json_response(_metadata(shelf.model(name, version)))
 
-    @routes.post("/models/{name}/infer", openapi_extra=REQUEST)
-    @routes.post("/models/{name}/versions/{version}/infer", openapi_extra=REQUEST)
+    @routes.post("/models/{name}/infer", openapi_extra=REQUEST, responses=ANSWER)
+    @routes.post("/models/{name}/versions/{version}/infer", openapi_extra=REQUEST, responses=ANSWER)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Answer with the tensors that are asked for."""
         model = shelf.model(name, version)
