@@ -43,6 +43,7 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on
 	$(BIN)/python benchmarks/finetuning.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA)
 	$(BIN)/python benchmarks/page.py
+	$(BIN)/python benchmarks/exports.py $(DATA)
 
 lock: $(READY) ## pin anew what is tested, for every Python and system
 	$(BIN)/python -m pip install --quiet "uv>=0.9"
