@@ -26,6 +26,7 @@ from PIL import Image
 from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
 from headstart.networks.backbones import import_openvino
+from headstart.networks.vectors import Vectors
 from headstart.photos import audit as audits
 from headstart.photos.audit import Audit, audit
 from headstart.pictures import formats
@@ -38,6 +39,7 @@ from headstart.statistics.metrics import Evaluation
 from headstart.statistics.significance import Comparison, Interval, Intervals
 from headstart.storage.store import Store
 from headstart.storage.wheels import cache_dir
+from headstart.training.ridge import Head, Ridge
 
 import_openvino()  # before a test imports it by itself, for it would report that to its makers
 
@@ -176,6 +178,12 @@ def made_baseline(chosen: Candidate, accuracy: float = 0.5) -> Baseline:
     ahead = Interval(0.3, 0.5, 0.95)
     compared = Comparison(chosen.name, "always", 400, 0.4, ahead, 180, 20, 1e-9, 1e-9, "better")
     return Baseline("hat", 0.55, accuracy, Interval(accuracy - 0.05, accuracy + 0.05, 0.95), compared)
+
+
+def fitted(features: np.ndarray, labels: np.ndarray, strength: float = 0.1) -> Head:
+    """Return the head of some photos, none of which has a copy."""
+    rows, ones = np.arange(len(labels)), np.ones(len(labels), np.float32)
+    return Ridge(Vectors((features,)), labels, ones, int(labels.max()) + 1).head(rows, rows, strength)
 
 
 def made_photos(size_px: int, count: int = 4) -> np.ndarray:

@@ -24,7 +24,7 @@ from headstart.networks import backbones, classifier, engine, novelty
 from headstart.networks.classifier import Classifier, ClassifierRecord
 from headstart.pictures import pixels
 from headstart.statistics.calibration import Refusal
-from headstart.training.probe import Head
+from headstart.training.ridge import Head
 
 RECORD = ClassifierRecord(
     schema_version=classifier.SCHEMA_VERSION,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import pytest
-from conftest import Finished, made_photos
+from conftest import Finished, fitted, made_photos
 from numpy.typing import NDArray
 
 import headstart
@@ -21,7 +21,6 @@ from headstart.networks.engine import Engine, OpenVINOEngine
 from headstart.networks.explanation import CELLS, INFERENCES, explain, occlusion, overlay
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
-from headstart.training import probe
 
 Floats = NDArray[np.float32]
 Kind = Literal["openvino", "keras"]
@@ -59,7 +58,7 @@ def colours(request: pytest.FixtureRequest) -> Engine:
     pictures = [planted(random, **{names[label]: CORNERS[random.integers(4)]}) for label in labels]
     frozen = tiny(request.param)
     features = frozen(np.stack(pictures))
-    head = probe.refit(features, labels, np.ones(240, np.float32), 1e-2)
+    head = fitted(features, labels)
     # As in a run: with a second output, which makes something else of the same features.
     return frozen.with_head(head.weights, head.bias, np.eye(8, dtype=np.float32))
 

@@ -294,7 +294,10 @@ def test_feature_extraction_claims_no_passes(changed: Callable[..., Path]) -> No
     text = card.render(changed(choose_features))
     assert "| pass |" not in text
     assert "AdamW" not in text
-    assert "a linear layer with softmax was fitted on its 8 features" in text
+    assert (
+        "a linear layer was fitted on its features of the train and validation parts together by ridge"
+        in text
+    )
 
 
 def test_versions_and_checksums(finished: Finished, text: str, results: dict[str, Any]) -> None:

@@ -11,11 +11,11 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from headstart.statistics import calibration
 from headstart.statistics.calibration import Abstention, Calibration
 from headstart.statistics.metrics import log_loss, softmax
-from headstart.training import probe
 
 Floats = NDArray[np.float32]
 Arrays = tuple[Floats, NDArray[np.int64]]
@@ -36,12 +36,12 @@ def drawn(n: int, n_classes: int, separation: float, seed: int) -> Arrays:
 
 @pytest.fixture(scope="module")
 def digits() -> Arrays:
-    """A probe's probabilities of 1,497 real digits that it was not fitted on, 300 others being enough."""
+    """A head's probabilities of 1,497 real digits that it was not fitted on, 300 others being enough."""
     features, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
-    features, labels = features[order].astype(np.float32), labels[order]
-    head = probe.refit(features[:300], labels[:300].astype(np.int32), np.ones(300, np.float32), 0.1)
-    return head.probabilities(features[300:]), labels[300:]
+    features, labels = StandardScaler().fit_transform(features[order]), labels[order]
+    head = LogisticRegression(C=1 / 30, max_iter=1000).fit(features[:300], labels[:300])
+    return head.predict_proba(features[300:]).astype(np.float32), labels[300:]
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.0])
@@ -66,7 +66,7 @@ def test_temperature_agrees_with_scikit_learn(digits: Arrays) -> None:
 def test_temperature_lowers_the_log_loss_of_other_photos(digits: Arrays) -> None:
     probabilities, labels = digits
     fitted = calibration.temperature(probabilities[:400], labels[:400])
-    assert fitted < 0.9  # a strong penalty makes the probe less sure than it could be
+    assert fitted < 0.9  # a strong penalty makes the head less sure than it could be
     before = log_loss(labels[400:], probabilities[400:])
     after = log_loss(labels[400:], calibration.apply(probabilities[400:], fitted))
     assert after < 0.95 * before

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import made_photos
+from conftest import fitted, made_photos
 
 from headstart.base.progress import Progress
 from headstart.networks import backbones, engine
@@ -16,10 +16,10 @@ from headstart.photos import splits
 from headstart.photos.splits import Lesson, Part
 from headstart.pictures import pixels
 from headstart.statistics.metrics import log_loss
-from headstart.training import finetune, probe, tail
+from headstart.training import finetune, tail
 from headstart.training.finetune import FineTuned, Probes, Tuner
-from headstart.training.probe import Head
 from headstart.training.recipe import Recipe
+from headstart.training.ridge import Head
 
 RECIPE = Recipe(
     image_size_px=32,
@@ -57,7 +57,7 @@ def stacked(part: Part) -> np.ndarray:
 
 
 def probed(model: Any, train: Part) -> Head:
-    return probe.refit(model.predict_on_batch(stacked(train)), train.labels, train.sample_weights, 10.0)
+    return fitted(model.predict_on_batch(stacked(train)), train.labels).tempered(4)  # there is to learn
 
 
 def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:

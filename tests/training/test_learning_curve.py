@@ -14,11 +14,13 @@ from scipy.optimize import curve_fit
 from sklearn.datasets import load_digits
 from test_suspects import clothing
 
+from headstart.networks.vectors import Vectors
 from headstart.photos.splits import Fold
 from headstart.results.curve import LearningCurve
 from headstart.statistics import significance
 from headstart.training import learning_curve
 from headstart.training.learning_curve import Curve
+from headstart.training.ridge import Ridge
 
 Bools = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -30,48 +32,39 @@ NAMES = tuple(f"class {number}" for number in range(10))
 
 @functools.cache
 def digits() -> tuple[Floats, Labels, Floats, Labels]:
-    """1,000 handwritten digits to train on, 797 to measure on: 8 x 8 grey levels."""
+    """1,000 handwritten digits to train on, 797 to measure on: 300 features of a random layer."""
     values, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(labels))
-    values, labels = values[order].astype(np.float32), labels[order].astype(np.int32)
+    random = np.random.default_rng(0)
+    order = random.permutation(len(labels))
+    values = np.maximum(values[order] @ random.normal(size=(64, 300)), 0).astype(np.float32)
+    labels = labels[order].astype(np.int32)
     return values[:1000], labels[:1000], values[1000:], labels[1000:]
 
 
 def of_parts(
     train: Floats,
     labels: Labels,
-    groups: NDArray[np.int_],
-    weights: Floats,
     evaluation: Floats,
     evaluation_labels: Labels,
+    weights: Floats | None = None,
     **options: Any,
 ) -> LearningCurve:
     """The learning curve of one fold, in which nothing that is evaluated on has a copy."""
-    n, m = len(train), len(evaluation)
-    return learning_curve.measure(
-        np.concatenate([train, evaluation]),
-        np.concatenate([labels, evaluation_labels]),
-        np.concatenate([groups, np.arange(m) + 1 + groups.max()]),
-        np.concatenate([weights, np.ones(m, np.float32)]),
-        [Fold(np.arange(n), np.arange(n, n + m))],
-        **options,
-    )
+    n, m, n_classes = len(train), len(evaluation), len(options["class_names"])
+    all_labels, groups = np.concatenate([labels, evaluation_labels]), np.arange(n + m)
+    counts = np.ones(n + m, np.float32)
+    if weights is not None:
+        counts[:n] = weights
+    photos = Ridge(Vectors((np.concatenate([train, evaluation]),)), all_labels, counts, n_classes)
+    fold = Fold(groups[:n], groups[n:])
+    like = photos.fit(fold.train, groups)
+    return learning_curve.measure(photos, all_labels, groups, [fold], like=like, **options)
 
 
 def measured(n: int = 1000, seed: int = 0) -> LearningCurve:
     """The learning curve of the first n digits."""
     train, labels, evaluation, evaluation_labels = digits()
-    return of_parts(
-        train[:n],
-        labels[:n],
-        np.arange(n),
-        np.ones(n, np.float32),
-        evaluation,
-        evaluation_labels,
-        class_names=NAMES,
-        l2=0.01,
-        seed=seed,
-    )
+    return of_parts(train[:n], labels[:n], evaluation, evaluation_labels, class_names=NAMES, seed=seed)
 
 
 def law(n: Doubles | float, floor: float, scale: float, exponent: float) -> Doubles:
@@ -261,12 +254,9 @@ def test_class_by_class() -> None:
     curve = of_parts(
         train,
         labels,
-        np.arange(1000),
-        np.ones(1000, np.float32),
         evaluation[kept],
         evaluation_labels[kept],
         class_names=NAMES,
-        l2=0.1,
     )
     by_name = {one.name: one for one in curve.per_class}
     assert tuple(by_name) == NAMES
@@ -285,12 +275,10 @@ def test_weights_count() -> None:
         of_parts(
             train[:300],
             labels[:300],
-            np.arange(300),
-            weights / weights.mean(),
             evaluation,
             evaluation_labels,
+            weights,
             class_names=NAMES,
-            l2=1.0,
             fractions=(0.5, 1.0),
             repeats=1,
         )
@@ -314,8 +302,7 @@ def test_is_repeatable_leaves_its_input_alone_and_survives_json() -> None:
 def test_two_classes_of_two_photos() -> None:
     features = np.array([[0], [1], [9], [10]], np.float32)
     labels = np.array([0, 0, 1, 1], np.int32)
-    ones = np.ones(4, np.float32)
-    curve = of_parts(features, labels, np.arange(4), ones, features, labels, class_names=("a", "b"), l2=0.1)
+    curve = of_parts(features, labels, features, labels, class_names=("a", "b"))
     assert curve.points[-1].accuracy == 1
     assert curve.more.reason == (
         "the fitted curve levels off 0.0 points above what there is, short of 1 point"
@@ -331,12 +318,9 @@ def test_half_of_clothing_foretells_the_whole(shared_data: Path, seed: int) -> N
         return of_parts(
             train[rows],
             labels[rows],
-            np.arange(len(rows)),
-            np.ones(len(rows), np.float32),
             validation,
             validation_labels,
             class_names=NAMES,
-            l2=0.1,
             seed=seed,
         )
 

@@ -202,7 +202,7 @@ def test_the_strength_is_that_of_the_least_left_out_loss_of_all(
     losses = {}
     for strength in ridge.STRENGTHS:
         scores = refitted_without(photos, photos.every, strength)
-        losses[strength] = confidence.fit(scores, photos.labels).loss
+        losses[strength] = confidence.fit(scores, photos.labels, photos.weights.astype(np.float64)).loss
     found = photos.ridge().fit(photos.every, photos.groups, nearest)
     assert found.head.l2 == min(losses, key=lambda one: losses[one])
 
@@ -326,12 +326,18 @@ def test_the_same_photos_give_the_same_head_and_stay_as_they_are(digits: Photos)
     assert np.array_equal(first.scores, second.scores)
 
 
-def test_a_head_asks_some_rows_in_blocks(digits: Photos) -> None:
+def test_a_head_asks_many_photos_in_blocks(digits: Photos) -> None:
     head = digits.ridge().head(digits.every, digits.groups, 0.1)
-    rows = np.arange(1796, 100, -1)
-    found = head.answers(Vectors((digits.features,)), rows)
-    assert found == pytest.approx(head.probabilities(digits.features[rows]), abs=1e-6)
-    assert head.answers(Vectors((digits.features,)), rows[:0]).shape == (0, 10)
+    both = Vectors((digits.features,))
+    assert head.answers(both) == pytest.approx(head.probabilities(digits.features), abs=1e-6)
+    assert head.answers(both.of(digits.every[:0])).shape == (0, 10)
+
+
+def test_a_head_whose_confidence_is_known_is_the_same(digits: Photos) -> None:
+    found = digits.ridge().fit(digits.every, digits.groups)
+    known = digits.ridge().sure_head(digits.every, found.head.l2, found.confidence)
+    assert np.array_equal(known.weights, found.head.weights)
+    assert np.array_equal(known.bias, found.head.bias)
 
 
 def test_half_the_temperature_doubles_the_logits(digits: Photos) -> None:

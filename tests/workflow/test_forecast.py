@@ -7,19 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from test_suspects import clothing
 
 from headstart.base.progress import Progress
+from headstart.networks.vectors import Vectors
 from headstart.photos import splits
 from headstart.storage.store import Store
-from headstart.training import learning_curve, probe, suspects
+from headstart.training import learning_curve
+from headstart.training.ridge import Ridge
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Costs, Work
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int32]
 
 COSTS = Costs(
     prepare=9.0,
@@ -119,46 +115,76 @@ def test_memory_is_what_the_system_says() -> None:
     assert after - before == pytest.approx(len(ballast) / 1e6, rel=0.5)
 
 
-def test_more_classes_and_turns_take_longer() -> None:
-    few, many = (forecast.fitting_s(replace(WORK, n_classes=one), *forecast.PROBE_S) for one in (5, 102))
-    # (1,200 + 3,000) photos of 1,280 features; 5^1.3 = 8.10 and 102^1.3 = 408.6.
-    assert few == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 8.10), rel=1e-3)
-    assert many == pytest.approx(4200 * 1280 * (2.7e-7 + 4.6e-9 * 408.6), rel=1e-3)
-    judged = forecast.judging_stages(COSTS, replace(WORK, n_classes=102), has_report=False)
-    assert judged["learning curve"] > 3 * forecast.CURVE_S[0] * 4200 * 1280
-    folds = replace(WORK, n_folds=5)
-    ratio = forecast.features_stages(COSTS, folds)["probe"] / forecast.features_stages(COSTS, WORK)["probe"]
-    assert ratio == pytest.approx(3.4)
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of one core that makes 10^11 multiplications a second, and does the rest in no time."""
+    monkeypatch.setattr(forecast, "product_s", lambda: 1e-11)
+    monkeypatch.setattr(forecast, "core_count", lambda: 1)
+    monkeypatch.setattr(forecast, "VALUE_S", 0.0)
+    monkeypatch.setattr(forecast, "FIT_S", 0.0)
 
 
-def fitted_s(features: Floats, labels: Labels) -> float:
-    """Processor seconds for the probes of photos and for their learning curve."""
-    n, n_classes = features.shape[0], int(labels.max()) + 1
-    groups, weights = np.arange(n), np.ones(n, np.float32)
-    fold_of = splits.fold_numbers(labels, groups, seed=0)
-    fold = splits.Fold(np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0))
-    parts = [(features[rows], labels[rows]) for rows in (fold.train, fold.validation)]
-    names = tuple(map(str, range(n_classes)))
-    start = time.process_time()
-    head = probe.fit(*parts[0], *parts[1], weights[fold.train])
-    probe.refit(features, labels, weights, head.l2, start=head)
-    suspects.out_of_fold(features, labels, fold_of, weights, head.l2)
-    learning_curve.measure(features, labels, groups, weights, (fold,), class_names=names, l2=head.l2)
-    return time.process_time() - start
+@pytest.mark.usefixtures("counted")
+def test_heads_by_photos_take_what_their_products_take() -> None:
+    # 800 photos to train on and 200 to choose by, of 4,000 features: half of the products of 800 with each
+    # other, and of 200 with all 1,000; for each of 3.3 strengths n^3 / 6 for the factor, as much for the
+    # photos that are left out, and for 10 right sides forward and backward.
+    work = replace(WORK, n_photos=1000, n_validation=200, feature_size=4000)
+    products = 4000 * (800 * 800 + 200 * 1000) / 2
+    tried = sum(n**3 / 6 + n**3 / 6 + 10 * n**2 for n in (800, 1000))
+    assert forecast.heads_s(work) == pytest.approx((products + 3.3 * tried) * 1e-11)
+
+
+@pytest.mark.usefixtures("counted")
+def test_heads_by_features_take_what_their_products_take() -> None:
+    # 9,000 photos of 5,000 features: 3,000 choose, and all are left out in the end.
+    work = replace(WORK, n_photos=9000, n_validation=1000, feature_size=5000, n_classes=102)
+    products = 5000**2 * (8000 + 1000) / 2
+    some, train, every = (
+        5000**3 / 6 + m * 5000**2 / 2 + 102 * (5000**2 + m * 5000) for m in (3000, 8000, 9000)
+    )
+    assert forecast.heads_s(work) == pytest.approx((products + 6.6 * some + train + every) * 1e-11)
+
+
+@pytest.mark.usefixtures("counted")
+def test_each_fold_takes_a_head() -> None:
+    folds = replace(WORK, n_photos=1000, n_validation=1000, feature_size=4000, n_folds=5)
+    whole, alone = (n**3 / 3 + 10 * n**2 for n in (1000, 800))
+    assert forecast.heads_s(folds) == pytest.approx((4000 * 1000**2 / 2 + 3.3 * whole + 5 * alone) * 1e-11)
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_second_core_does_four_fifths_by_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = forecast.heads_s(WORK), forecast.curve_s(WORK)
+    monkeypatch.setattr(forecast, "core_count", lambda: 2)
+    assert (forecast.heads_s(WORK), forecast.curve_s(WORK)) == pytest.approx([0.6 * one for one in alone])
+
+
+def test_more_classes_take_longer() -> None:
+    few, many = (replace(WORK, n_classes=one, n_photos=9000) for one in (5, 102))
+    for law in (forecast.heads_s, forecast.curve_s):
+        assert law(few) < law(many) < 3 * law(few)
 
 
 @pytest.mark.slow
-def test_many_classes_take_as_much_longer_as_is_forecast(shared_data: Path) -> None:
-    (train, train_labels), (validation, validation_labels) = clothing(shared_data)
-    features, kinds = np.concatenate([train, validation]), np.concatenate([train_labels, validation_labels])
-    # Classes as many as are wanted: clusters of the photos, one label in ten at random.
-    labels = KMeans(102, n_init=1, random_state=0).fit_predict(features[:, :200]).astype(np.int32)
+@pytest.mark.parametrize(("n", "n_features", "n_classes"), [(3000, 1280, 10), (2000, 5000, 102)])
+def test_heads_take_as_long_as_is_forecast(
+    n: int, n_features: int, n_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "core_count", lambda: 1)
     random = np.random.default_rng(0)
-    labels[::10] = random.integers(102, size=len(labels[::10]))
-    measured = fitted_s(features, labels) / min(fitted_s(features, kinds % 5) for _ in range(2))
-    few, many = (replace(WORK, n_photos=len(features), n_classes=one) for one in (5, 102))
-    expected = [
-        sum(forecast.fitting_s(work, *law) for law in (forecast.PROBE_S, forecast.CURVE_S))
-        for work in (few, many)
-    ]
-    assert measured == pytest.approx(expected[1] / expected[0], rel=0.3)
+    labels = (np.arange(n) % n_classes).astype(np.int32)
+    features = random.normal(size=(n_classes, n_features))[labels] / 8 + random.normal(size=(n, n_features))
+    rows, n_train = np.arange(n), n * 7 // 8
+    start = time.process_time()
+    photos = Ridge(Vectors((features.astype(np.float16),)), labels, np.ones(n, np.float32), n_classes)
+    of_train = photos.fit(rows[:n_train], rows)
+    photos.fit(rows, rows, of_train.head.l2)
+    heads_s, start = time.process_time() - start, time.process_time()
+    fold = splits.Fold(rows[:n_train], rows[n_train:])
+    names = tuple(map(str, range(n_classes)))
+    learning_curve.measure(photos, labels, rows, [fold], class_names=names, like=of_train)
+    curve_s = time.process_time() - start
+    work = replace(WORK, n_photos=n, n_validation=n - n_train, feature_size=n_features, n_classes=n_classes)
+    assert forecast.heads_s(work) == pytest.approx(heads_s, rel=0.5)
+    assert forecast.curve_s(work) == pytest.approx(curve_s, rel=0.5)

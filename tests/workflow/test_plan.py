@@ -8,6 +8,7 @@ import pytest
 
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
+from headstart.workflow import forecast
 from headstart.workflow.forecast import Costs, Work
 from headstart.workflow.plan import Plan
 from headstart.workflow.trial import Prospect, Trial
@@ -81,6 +82,13 @@ def made_plan(trials: list[Made], said: Remarks | None = None, **settings: Any) 
 
 def tuned(plan: Plan) -> list[tuple[str, int]]:
     return [(trial.row.name, epochs) for trial, epochs in plan.finetuning()]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two cores, of which each makes 10^11 multiplications a second."""
+    monkeypatch.setattr(forecast, "product_s", lambda: 1e-11)
+    monkeypatch.setattr(forecast, "core_count", lambda: 2)
 
 
 A, B, C = Made("a", 10, 100, 0.3), Made("b", 40, 100, 0.1), Made("c", 20, 300, 0.2)

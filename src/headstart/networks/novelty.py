@@ -8,7 +8,7 @@ on a picture is called novel is for `calibration.refusal` to say.
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.arrays import Floats, Integers
+from headstart.base.arrays import Floats, Integers, Matrix, Rows
 from headstart.photos.splits import IN_EVERY_FIT
 
 CENTRES, MAX_REFERENCES = 10, 200
@@ -27,20 +27,28 @@ MAX_PHOTOS = 1000
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def references(features: Floats, labels: Integers, *, seed: int = 0) -> Floats:
+BLOCK = 1024
+"""Photos whose scores are computed at a time."""
+
+
+def references(features: Matrix, labels: Integers, *, seed: int = 0) -> Floats:
     """Return what novelty is measured from: the centres of clusters of each class, each of length 1.
 
     Clusters are those of k-means on features of length 1, of `sample` of the photos.
 
     Args:
-        features: float32 (N, D).
+        features: (N, D).
         labels: (N,) classes.
         seed: Of the choice of photos, and of where k-means starts.
 
     Returns:
         float32 (R, D), class by class; R is at most `MAX_REFERENCES`, or the number of classes.
     """
-    kept = sample(labels, seed=seed)
+    return _references(features, labels, np.arange(len(labels)), seed)
+
+
+def _references(features: Matrix, labels: Integers, rows: Rows, seed: int) -> Floats:
+    kept = rows[sample(labels[rows], seed=seed)]
     unit, own = _unit(features[kept]), labels[kept]
     classes = np.unique(own)
     most = max(1, min(CENTRES, MAX_REFERENCES // len(classes)))
@@ -84,11 +92,11 @@ def scores(features: Floats, references: Floats) -> Floats:
     return np.asarray(1 - (_unit(features) @ references.T).max(axis=1))
 
 
-def out_of_fold(features: Floats, labels: Integers, fold_of: Integers, *, seed: int = 0) -> Floats:
+def out_of_fold(features: Matrix, labels: Integers, fold_of: Integers, *, seed: int = 0) -> Floats:
     """Return the score of each photo by references from the other folds: what a new photo's would be.
 
     Args:
-        features: float32 (N, D).
+        features: (N, D), read in blocks.
         labels: (N,) classes.
         fold_of: (N,) from `splits.fold_numbers`: the fold in which a photo is held out, or `IN_EVERY_FIT`.
         seed: Of the generator that `references` draws by.
@@ -99,12 +107,14 @@ def out_of_fold(features: Floats, labels: Integers, fold_of: Integers, *, seed: 
     found = np.empty(len(labels), np.float32)
     is_held_out = fold_of != IN_EVERY_FIT
     for fold in np.unique(fold_of[is_held_out]):
-        is_asked = fold_of == fold
-        others = references(features[~is_asked], labels[~is_asked], seed=seed)
-        found[is_asked] = scores(features[is_asked], others)
+        others = _references(features, labels, np.flatnonzero(fold_of != fold), seed)
+        asked = np.flatnonzero(fold_of == fold)
+        for first in range(0, len(asked), BLOCK):
+            rows = asked[first : first + BLOCK]
+            found[rows] = scores(features[rows], others)
     return np.asarray(found[is_held_out])
 
 
-def _unit(features: Floats) -> Floats:
+def _unit(features: NDArray[np.floating]) -> Floats:
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(lengths, TINY), dtype=np.float32)

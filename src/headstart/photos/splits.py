@@ -203,6 +203,23 @@ def held_out_in(folds: Sequence[Fold], count: int) -> NDArray[np.int64]:
     return found
 
 
+def without_whose_group(labels: NDArray[np.integer], groups: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return the rows of photos without whose group every class still has photos, ascending.
+
+    Example:
+        >>> without_whose_group(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 1, 2, 2, 1])).tolist()
+        [0, 1, 2, 3, 4, 5]
+        >>> without_whose_group(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 2, 2])).tolist()
+        [0, 1]
+    """
+    lone = [
+        groups[members][0]
+        for members in (labels == label for label in np.unique(labels))
+        if len(np.unique(groups[members])) == 1
+    ]
+    return np.flatnonzero(~np.isin(groups, lone))
+
+
 def fold_numbers(
     labels: NDArray[np.integer], groups: NDArray[np.integer], *, n_folds: int = N_FOLDS, seed: int = 0
 ) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The answers of one candidate, out of fold or on validation photos, to M of N photos of C classes.
+    """The answers of one candidate, to M of N photos of C classes, none of which it was fitted on.
 
     Attributes:
         by: The candidate, "backbone/technique".
@@ -28,5 +28,8 @@ class Answers:
             >>> one.right(np.array([1, 1, 0, 1]), np.array([3])).tolist()
             [False]
         """
-        chosen = self.probabilities[np.searchsorted(self.rows, rows)]
-        return np.asarray(chosen.argmax(axis=1) == labels[rows])
+        return np.asarray(self.of(rows).argmax(axis=1) == labels[rows])
+
+    def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return its probabilities for K of its rows, float32 (K, C)."""
+        return self.probabilities[np.searchsorted(self.rows, rows)]

@@ -6,15 +6,17 @@ left is a weave to the right.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.arrays import Floats, Labels
+from headstart.base.arrays import Floats, Labels, Rows
 from headstart.networks.engine import Engine
+from headstart.networks.vectors import Vectors
 from headstart.results.comparison import Effect
 from headstart.statistics.metrics import log_loss
-from headstart.training import probe
+from headstart.training.ridge import Head, Ridge
 
 Picture = NDArray[np.uint8]
 Operation = Callable[[Picture, np.random.Generator], Picture]
@@ -108,28 +110,28 @@ def check(
     l2: float,
     seed: int,
 ) -> tuple[Effect, ...]:
-    """Return the effect of every operation, by what probes make of views of photos they have not seen.
+    """Return the effect of every operation, by what heads make of views of photos they have not seen.
 
-    A probe is fitted on the plain features of one half of the photos and asked about views of the
+    A head is fitted on the plain features of one half of the photos and asked about views of the
     other half, and the other way round. Where views of one class look like another class, or like
     none, its log loss shows it.
 
     Args:
         engine: The backbone, pixels to features.
         pictures: uint8 (N, S, S, 3), training photos.
-        features: float32 (N, D), the features of these photos.
+        features: float32 (N, D), of these photos the last D numbers that the engine makes.
         labels: int32 (N,), their labels.
-        l2: The strength of penalty that the probe on all training photos came out with.
+        l2: The strength of penalty that the head on all training photos came out with.
         seed: Of the generator of the views.
     """
-    halves = _halves(labels)
-    plain_loss = _held_out_loss(features, features, labels, halves, l2)
+    halves = _halves(features, labels, l2)
+    plain_loss = _held_out_loss(features, labels, halves)
     effects = []
     for name, (operation, _) in OPERATIONS.items():
         random = np.random.default_rng(seed)
         views = (operation(picture, random) for picture in pictures)
-        seen = np.stack(list(engine.stream(views)))
-        effects.append(Effect(name, plain_loss, _held_out_loss(features, seen, labels, halves, l2)))
+        seen = np.stack(list(engine.stream(views)))[:, -features.shape[1] :]
+        effects.append(Effect(name, plain_loss, _held_out_loss(seen, labels, halves)))
     return tuple(effects)
 
 
@@ -139,24 +141,29 @@ def sample(labels: Labels, seed: int) -> NDArray[np.intp]:
     return np.sort(drawn)
 
 
-def _halves(labels: Labels) -> NDArray[np.bool_]:
-    """Return bool (N,), each class divided as evenly as can be."""
+@dataclass(frozen=True, eq=False)
+class _Half:
+    """A head, and the rows of the photos that it was not fitted on."""
+
+    head: Head
+    held_out: Rows
+
+
+def _halves(features: Floats, labels: Labels, l2: float) -> tuple[_Half, _Half]:
+    """Return the heads of both halves of the photos, each class divided as evenly as can be."""
     is_first = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         is_first[np.flatnonzero(labels == label)[::2]] = True
-    return is_first
+    first, second = np.flatnonzero(is_first), np.flatnonzero(~is_first)
+    photos = Ridge(Vectors((features,)), labels, np.ones(len(labels), np.float32), int(labels.max()) + 1)
+    apart = np.arange(len(labels))
+    return _Half(photos.head(first, apart, l2), second), _Half(photos.head(second, apart, l2), first)
 
 
-def _held_out_loss(
-    features: Floats, views: Floats, labels: Labels, is_first: NDArray[np.bool_], l2: float
-) -> float:
-    """Return the mean log loss on the views, each half by the probe of the other half."""
-    n_classes = int(labels.max()) + 1
-    losses = []
-    for fitted in (is_first, ~is_first):
-        even = np.ones(int(fitted.sum()), np.float32)
-        head = next(probe.path(features[fitted], labels[fitted], even, (l2,), n_classes))
-        held_out = ~fitted
-        loss = log_loss(labels[held_out], head.probabilities(views[held_out]))
-        losses.append(loss * int(held_out.sum()))
-    return sum(losses) / len(labels)
+def _held_out_loss(views: Floats, labels: Labels, halves: Sequence[_Half]) -> float:
+    """Return the mean log loss on the views, each half by the head of the other half."""
+    loss = sum(
+        log_loss(labels[one.held_out], one.head.probabilities(views[one.held_out])) * len(one.held_out)
+        for one in halves
+    )
+    return loss / len(labels)

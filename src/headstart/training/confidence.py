@@ -35,7 +35,7 @@ class Confidence:
     Attributes:
         scales: float64 (C,), above 0.
         biases: float64 (C,).
-        loss: Mean log loss, in nats, on what it was fitted to.
+        loss: Mean log loss, in nats and weighted, on what it was fitted to.
     """
 
     scales: Doubles
@@ -47,23 +47,25 @@ class Confidence:
         return scores * self.scales + self.biases
 
 
-def fit(scores: NDArray[np.floating], labels: Integers) -> Confidence:
+def fit(scores: NDArray[np.floating], labels: Integers, sample_weights: Doubles) -> Confidence:
     """Return the likeliest scales and biases.
 
     Args:
         scores: (N, C), of photos that were left out.
         labels: (N,) in 0..C-1.
+        sample_weights: (N,): how much each photo counts, of any mean; the biases of a head that is balanced
+            would undo that.
 
     Example:
         >>> labels = np.arange(90) % 3
         >>> scores = np.random.default_rng(0).normal(np.eye(3)[labels] * 0.8, 0.3)
-        >>> found = fit(scores, labels)
+        >>> found = fit(scores, labels, np.ones(90))
         >>> bool((found.scales > 6).all()), bool((abs(found.biases) < 0.3).all()), round(found.loss, 1)
         (True, True, 0.1)
     """
     from scipy.optimize import minimize
 
-    problem = _Problem(scores.astype(np.float64), labels)
+    problem = _Problem(scores.astype(np.float64), labels, sample_weights / sample_weights.mean())
     n_classes = scores.shape[1]
     start = np.zeros(1 + 2 * n_classes)
     start[0] = math.log(TYPICAL)
@@ -74,8 +76,9 @@ def fit(scores: NDArray[np.floating], labels: Integers) -> Confidence:
 
 
 class _Problem:
-    def __init__(self, scores: Doubles, labels: Integers) -> None:
-        self._scores, self._labels, self._rows = scores, labels, np.arange(len(labels))
+    def __init__(self, scores: Doubles, labels: Integers, weights: Doubles) -> None:
+        self._scores, self._labels, self._weights = scores, labels, weights
+        self._rows = np.arange(len(labels))
 
     def objective(self, parameters: Doubles) -> tuple[float, Doubles]:
         """Return -ln(likelihood) and what was expected beforehand, over N, and the gradient."""
@@ -100,7 +103,8 @@ class _Problem:
         chosen = logits[self._rows, self._labels]
         powers = np.exp(logits, out=logits)
         sums = powers.sum(axis=1, keepdims=True)
-        loss = float(np.log(sums).sum() - chosen.sum())
+        loss = float(self._weights @ (np.log(sums[:, 0]) - chosen))
         powers /= sums
         powers[self._rows, self._labels] -= 1
+        powers *= self._weights[:, None]
         return loss, powers

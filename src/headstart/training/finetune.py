@@ -19,8 +19,8 @@ from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
 from headstart.training.inputs import Feeder, Inputs, training_batches
-from headstart.training.probe import Head
 from headstart.training.recipe import CLIP_NORM, WEIGHT_DECAY, Recipe, learning_rate
+from headstart.training.ridge import Head
 from headstart.training.tail import Divided
 
 if TYPE_CHECKING:

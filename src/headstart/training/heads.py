@@ -1,4 +1,4 @@
-"""What is fitted on the features of one backbone, once: heads, their answers, novelty, suspects, a curve."""
+"""What is fitted on the features of one backbone, once: heads, their answers, novelty, a learning curve."""
 
 import functools
 import hashlib
@@ -6,25 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.base import records
-from headstart.base.arrays import Array, Floats
+from headstart.base.arrays import Array, Floats, Rows
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
 from headstart.networks.features import Extractor
 from headstart.networks.table import Backbone
 from headstart.networks.vectors import Vectors
-from headstart.photos.splits import IN_EVERY_FIT, N_FOLDS, Lesson, fold_numbers, held_out_in
+from headstart.photos.splits import N_FOLDS, Lesson, fold_numbers, held_out_in, without_whose_group
 from headstart.results.curve import LearningCurve
 from headstart.statistics import metrics
 from headstart.statistics.answers import Answers
 from headstart.statistics.metrics import Evaluation
 from headstart.storage.store import Kind
-from headstart.training import learning_curve, probe, suspects
-from headstart.training.probe import Head
+from headstart.training import learning_curve, ridge
+from headstart.training.confidence import Confidence
+from headstart.training.ridge import Fit, Head, Ridge
 
-VERSION = 4
+VERSION = 5
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
 
@@ -41,22 +41,31 @@ class Once:
         lesson: The photos to learn from, with their labels and folds.
         seed: Of the generator of all that is random in fitting.
         watch: Told how long it took.
+        of: What is fitted on: all of the features, or their last part.
     """
 
     extractor: Extractor
     lesson: Lesson
     seed: int
     watch: Stopwatch
+    of: str
 
     def head(self, what: str, fit: Callable[[], Head]) -> Head:
         """Return the head of that name."""
+        weights, bias, l2 = self.arrays(what, lambda: _arrays_of(fit()))
+        return Head(weights, bias, float(l2))
+
+    def fit(self, what: str, fit: Callable[[], Fit]) -> Fit:
+        """Return the fit of that name."""
 
         def arrays() -> tuple[Array, ...]:
             found = fit()
-            return found.weights, found.bias, np.array(found.l2)
+            certainty = found.confidence
+            told = certainty.scales, certainty.biases, np.array(certainty.loss)
+            return *_arrays_of(found.head), found.scores.astype(np.float32), *told
 
-        weights, bias, l2 = self.arrays(what, arrays)
-        return Head(weights, bias, float(l2))
+        weights, bias, l2, scores, scales, biases, loss = self.arrays(what, arrays)
+        return Fit(Head(weights, bias, float(l2)), scores, Confidence(scales, biases, float(loss)))
 
     def arrays(self, what: str, compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Return the arrays of that name."""
@@ -77,6 +86,7 @@ class Once:
             VERSION,
             self.extractor.identity,
             self.extractor.fit,
+            self.of,
             self.seed,
             photos.digests,
             [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
@@ -86,7 +96,7 @@ class Once:
 
 
 class Heads:
-    """The probes of one backbone, and what they say of the photos that they were not fitted on.
+    """The heads of one backbone, and what they say of the photos that they were not fitted on.
 
     What was fitted before on the same features, labels and folds is taken from the store.
 
@@ -94,7 +104,7 @@ class Heads:
         row: The backbone.
         extractor: What computes the features, by the backbone's compiled graph.
         lesson: N photos to learn from and to choose by.
-        seed: Of the generator of the folds and of the learning curve's draws.
+        seed: Of the generator of the folds of novelty and of the learning curve's draws.
         watch: Told what takes how long.
         progress: Told of each photo.
     """
@@ -111,12 +121,16 @@ class Heads:
         self._row, self._extractor, self._lesson = row, extractor, lesson
         self._photos, self._folds = lesson.photos, lesson.folds
         self._seed, self._watch, self._progress = seed, watch, progress
-        self._once = Once(extractor, lesson, seed, watch)
+        self._once = Once(extractor, lesson, seed, watch, self._of)
         self._features: Vectors | None = None
+        self._ridge: Ridge | None = None
+
+    _of = "features"
+    """What the heads take."""
 
     @property
     def features(self) -> Vectors:
-        """The features of the photos, (N, D)."""
+        """What the heads take, of the N photos, (N, D)."""
         if self._features is None:
             photos, title = self._photos, f"{self._row.name} features"
             with self._watch.stage("features"):
@@ -128,98 +142,92 @@ class Heads:
         """The part of the features that is the last layer's mean, (N, D of it)."""
         return self.features.last(self._row.feature_size)
 
+    @functools.cached_property
+    def of_last(self) -> "Heads":
+        """The heads on the last layer's mean alone, which fine-tuning starts from."""
+        has_more = self._extractor.engine.output_shape != (self._row.feature_size,)
+        return _OfLast(self) if has_more else self
+
     def release(self) -> None:
-        """Drop the features, which take memory; they would be read again."""
-        self._features = None
+        """Drop the features and their products, which take memory; they would be made again."""
+        self._features = self._ridge = None
+
+    @property
+    def _fitting(self) -> Ridge:
+        if self._ridge is None:
+            photos, n_classes = self._photos, len(self._lesson.class_names)
+            self._ridge = Ridge(self.features, photos.labels, photos.sample_weights, n_classes)
+        return self._ridge
 
     @functools.cached_property
+    def _of_train(self) -> Fit:
+        """What is fitted on the training photos, where there is a validation part."""
+        [fold] = self._folds
+        return self._once.fit("train", lambda: self._fitting.fit(fold.train, self._photos.groups))
+
+    @functools.cached_property
+    def _of_all(self) -> Fit:
+        """What is fitted on all photos: those to choose by have their say in the strength, too."""
+        start = ridge.START if self._lesson.has_folds else self._of_train.head.l2
+        every, groups = np.arange(len(self._photos.files)), self._photos.groups
+        return self._once.fit("all", lambda: self._fitting.fit(every, groups, start))
+
+    @property
+    def _chosen(self) -> Fit:
+        return self._of_all if self._lesson.has_folds else self._of_train
+
+    @property
     def l2(self) -> float:
-        """The strength of the penalty: that of the least loss on the validation photos."""
-        if not self._lesson.has_folds:
-            return self.heads[0].l2
-        photos = self._photos
-
-        def choose() -> tuple[Array, ...]:
-            return (
-                np.array(probe.choose(self.features[:], photos.labels, photos.sample_weights, self._folds)),
-            )
-
-        return float(self._once.arrays("penalty", choose)[0])
+        """The strength of the penalty of the heads: with a validation part what training photos chose."""
+        return self._chosen.head.l2
 
     @functools.cached_property
     def heads(self) -> tuple[Head, ...]:
-        """For each fold the probe that was fitted on its training photos alone."""
+        """For each fold the head that was fitted on its training photos alone."""
         if not self._lesson.has_folds:
-            return (self._once.head("head", self._chosen),)
+            return (self._of_train.head,)
         return tuple(
-            self._once.head(f"head {number}", functools.partial(self._fitted, fold.train))
+            self._once.head(f"fold {number}", functools.partial(self._fitted, fold.train))
             for number, fold in enumerate(self._folds)
         )
 
-    def _chosen(self) -> Head:
-        [fold] = self._folds
-        vectors, labels = self.features[:], self._photos.labels
-        return probe.fit(
-            vectors[fold.train],
-            labels[fold.train],
-            vectors[fold.validation],
-            labels[fold.validation],
-            _mean_one(self._photos.sample_weights[fold.train]),
-        )
-
-    def _fitted(self, rows: NDArray[np.intp]) -> Head:
-        weights = _mean_one(self._photos.sample_weights[rows])
-        return probe.refit(self.features[rows], self._photos.labels[rows], weights, self.l2)
-
-    @functools.cached_property
-    def whole(self) -> Head:
-        """The probe that was fitted on all photos, its penalty chosen before."""
-
-        def refit() -> Head:
-            photos, start = self._photos, self.heads[0]
-            weights = _mean_one(photos.sample_weights)
-            return probe.refit(self.features[:], photos.labels, weights, self.l2, start=start)
-
-        return self._once.head("whole", refit)
-
-    @functools.cached_property
-    def _fold_of(self) -> NDArray[np.int64]:
-        if not self._lesson.has_folds:
-            return fold_numbers(self._photos.labels, self._photos.groups, n_folds=N_FOLDS, seed=self._seed)
-        return held_out_in(self._folds, len(self._photos.files))
+    def _fitted(self, rows: Rows) -> Head:
+        return self._fitting.head(rows, self._photos.groups, self.l2)
 
     @property
-    def judged(self) -> NDArray[np.intp]:
-        """Rows of the photos that some heads were not fitted on.
+    def whole(self) -> Head:
+        """The head that was fitted on all photos."""
+        return self._of_all.head
 
-        A class that is a single group of photos was fitted on by every head: its answers prove nothing.
+    @property
+    def left_out(self) -> Floats:
+        """What the whole head makes of each photo when it leaves out its group, float32 (N, C).
+
+        Exactly what it would if it were fitted anew on the others.
         """
-        return np.flatnonzero(self._fold_of != IN_EVERY_FIT)
+        return self._of_all.left_out
 
     @functools.cached_property
-    def out_of_fold(self) -> Floats:
-        """What heads that were not fitted on a photo make of it, float32 (N, C)."""
-        photos = self._photos
+    def judged(self) -> Rows:
+        """Rows of the photos whose left-out answers say something.
 
-        def ask() -> tuple[Array, ...]:
-            return (
-                suspects.out_of_fold(
-                    self.features[:], photos.labels, self._fold_of, photos.sample_weights, self.l2
-                ),
-            )
-
-        return self._once.arrays("out of fold", ask)[0]
+        To leave out a class that is a single group of photos is to leave out all of it: what is then said of
+        it proves nothing.
+        """
+        return without_whose_group(self._photos.labels, self._photos.groups)
 
     @functools.cached_property
     def novelty(self) -> tuple[Floats, Floats]:
-        """What novelty is measured from, (R, D), and the scores of the judged photos, by the others, (M,)."""
-        labels, seed = self._photos.labels, self._seed
+        """What novelty is measured from, (R, D), and the scores of photos by references from others, (M,)."""
+        photos, seed = self._photos, self._seed
 
         def measure() -> tuple[Array, ...]:
-            vectors = self.last[:]
+            fold_of = held_out_in(self._folds, len(photos.files))
+            if not self._lesson.has_folds:
+                fold_of = fold_numbers(photos.labels, photos.groups, n_folds=N_FOLDS, seed=seed)
             return (
-                novelty.references(vectors, labels, seed=seed),
-                novelty.out_of_fold(vectors, labels, self._fold_of, seed=seed),
+                novelty.references(self.last, photos.labels, seed=seed),
+                novelty.out_of_fold(self.last, photos.labels, fold_of, seed=seed),
             )
 
         references, scores = self._once.arrays("novelty", measure)
@@ -227,19 +235,34 @@ class Heads:
 
     @functools.cached_property
     def scores(self) -> Evaluation:
-        """What the probe is worth on the validation photos."""
-        if not self._lesson.has_folds:
-            rows = self._folds[0].validation
-            answers = self.heads[0].probabilities(self.features[rows])
-        else:
-            rows = self.judged
-            answers = self.out_of_fold[rows]
+        """What the heads are worth on the validation photos, each asked by one that was not fitted on it."""
+        rows = np.sort(self._lesson.validation)
+        answers = self.answers.of(rows)
         return metrics.evaluate(self._photos.labels[rows], answers, self._lesson.class_names)
 
-    @property
+    @functools.cached_property
     def answers(self) -> Answers:
-        """The answers of heads that were not fitted on a photo, to the judged photos."""
-        return Answers(f"{self._row.name}/features", self.judged, self.out_of_fold[self.judged])
+        """The answers of heads that were not fitted on a photo, as fine-tuned networks answer.
+
+        Validation photos are asked of the head that was fitted on the training photos, or on the other folds.
+        With a validation part, training photos are left out in their turn.
+        """
+
+        def ask() -> tuple[Array, ...]:
+            found = [
+                (fold.validation, head.answers(self.features.of(fold.validation)))
+                for fold, head in zip(self._folds, self.heads, strict=True)
+            ]
+            if not self._lesson.has_folds:
+                train, photos = self._folds[0].train, self._photos
+                asked = without_whose_group(photos.labels[train], photos.groups[train])
+                found.append((train[asked], self._of_train.left_out[asked]))
+            rows = np.concatenate([rows for rows, _ in found])
+            order = np.argsort(rows)
+            return rows[order], np.concatenate([answers for _, answers in found])[order]
+
+        rows, probabilities = self._once.arrays("answers", ask)
+        return Answers(f"{self._row.name}/features", rows, probabilities)
 
     def learning_curve(self) -> LearningCurve:
         """Return how accuracy on the validation photos grew with the training photos."""
@@ -247,13 +270,12 @@ class Heads:
 
         def measure() -> tuple[Array, ...]:
             found = learning_curve.measure(
-                self.features[:],
+                self._fitting,
                 photos.labels,
                 photos.groups,
-                photos.sample_weights,
                 self._folds,
                 class_names=self._lesson.class_names,
-                l2=self.l2,
+                like=self._chosen,
                 repeats=2 if self._lesson.has_folds else learning_curve.REPEATS,
                 seed=self._seed,
             )
@@ -264,5 +286,25 @@ class Heads:
         return records.from_bytes(content.tobytes(), LearningCurve)
 
 
-def _mean_one(weights: Floats) -> Floats:
-    return np.asarray(weights / weights.mean(), dtype=np.float32)
+class _OfLast(Heads):
+    """Heads on the last layer's mean, where the features have more."""
+
+    _of = "last"
+
+    def __init__(self, whole: Heads) -> None:
+        super().__init__(
+            whole._row, whole._extractor, whole._lesson, whole._seed, whole._watch, whole._progress
+        )
+        self._whole = whole
+
+    @property
+    def features(self) -> Vectors:
+        return self._whole.last
+
+    def release(self) -> None:
+        super().release()
+        self._whole.release()
+
+
+def _arrays_of(head: Head) -> tuple[Array, Array, Array]:
+    return head.weights, head.bias, np.array(head.l2)

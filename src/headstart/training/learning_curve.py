@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.base.arrays import Bools, Doubles, Floats, Integers, Rows
+from headstart.base.arrays import Bools, Doubles, Integers, Rows
 from headstart.photos.splits import Fold
 from headstart.results.curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
 from headstart.statistics.significance import LEVEL, Interval, wilson
-from headstart.training import probe
+from headstart.training.ridge import Fit, Ridge
 
 FRACTIONS = (0.1, 0.2, 0.4, 0.8, 1.0)
 """Parts of the training photos; the last is all of them."""
@@ -100,14 +100,13 @@ class Curve:
 
 
 def measure(
-    features: Floats,
+    photos: Ridge,
     labels: Integers,
     groups: Integers,
-    sample_weights: Floats,
     folds: Sequence[Fold],
     *,
     class_names: Sequence[str],
-    l2: float,
+    like: Fit,
     fractions: Sequence[float] = FRACTIONS,
     repeats: int = REPEATS,
     seed: int = 0,
@@ -115,25 +114,23 @@ def measure(
     """Fit heads on growing parts of the training photos, and a power law to their errors.
 
     A draw's parts are nested, each has the classes in their proportions, at least one group of each, and
-    groups stay whole. The penalty is the same for all parts: on photos of clothing, what validation would
-    choose for a tenth of them changes accuracy by less than half a point.
+    groups stay whole. Penalty and confidence are the same for all parts.
 
     Args:
-        features: float32 (N, D), those of N photos, none of them of the test part: more photos are a choice
-            that is made by this.
+        photos: N photos to fit heads on, none of them of the test part: more photos are a choice that is made
+            by this.
         labels: (N,) in 0..C-1.
         groups: (N,) Photos of equal number are copies of each other or of one burst.
-        sample_weights: float32 (N,): how much each photo counts in training.
         folds: What to train on and what to evaluate on; the evaluation photos of all folds count together.
         class_names: C names.
-        l2: Strength of the penalty.
+        like: What was fitted on all of the training photos, or on all N.
         fractions: Ascending, the last 1.
         repeats: Draws of a part of half the photos or less.
         seed: Of the generator that draws the parts and the resamples.
     """
     random = np.random.default_rng(seed)
     parts = [_parts(fold.train, labels, groups, fractions, repeats, random) for fold in folds]
-    answers = _answers(features, labels, sample_weights, l2, len(class_names), folds, parts)
+    answers = _answers(photos, like, folds, parts)
     evaluated = np.concatenate([fold.validation for fold in folds])
     correct = [one == labels[evaluated] for one in answers]
     of_part = [[rows for one in parts for rows in one[number]] for number in range(len(fractions))]
@@ -177,26 +174,20 @@ def _parts(
 
 
 def _answers(
-    features: Floats,
-    labels: Integers,
-    sample_weights: Floats,
-    l2: float,
-    n_classes: int,
-    folds: Sequence[Fold],
-    parts: Sequence[Sequence[Sequence[Rows]]],
+    photos: Ridge, like: Fit, folds: Sequence[Fold], parts: Sequence[Sequence[Sequence[Rows]]]
 ) -> list[Integers]:
     """Return what the heads of each part say of the evaluation photos of all folds: P arrays (R, M)."""
-    rows = [rows for of_fold in parts for draws in of_fold for rows in draws]
-    heads = probe.refit_parts(
-        features, labels.astype(np.int32), sample_weights, l2, rows, n_classes, probe.ROUGH
-    )
-    found = [
-        [
-            np.stack([next(heads).logits(features[fold.validation]).argmax(axis=1) for _ in one])
-            for one in of_fold
-        ]
-        for fold, of_fold in zip(folds, parts, strict=True)
-    ]
+    found = []
+    for fold, of_fold in zip(folds, parts, strict=True):
+        asked = photos.vectors.of(fold.validation)
+        said: list[list[Integers]] = [[] for _ in of_fold]
+        # Draw by draw, for its parts are nested: the products of one are those of the next, in part.
+        for draw in range(max(map(len, of_fold))):
+            for number, draws in enumerate(of_fold):
+                if draw < len(draws):
+                    head = photos.sure_head(draws[draw], like.head.l2, like.confidence)
+                    said[number].append(head.answers(asked).argmax(axis=1))
+        found.append([np.stack(one) for one in said])
     return [np.concatenate(one, axis=1) for one in zip(*found, strict=True)]
 
 

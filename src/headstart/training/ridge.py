@@ -81,10 +81,9 @@ class Head:
         """Return float32 (N, C), each row summing to 1, for features float32 (N, D)."""
         return softmax(self.logits(features))
 
-    def answers(self, vectors: Vectors, rows: Rows) -> Floats:
-        """Return the probabilities of some photos, float32 (len(rows), C), which are read in blocks."""
-        pieces = threads.pieces(0, len(rows), BLOCK)
-        found = [self.probabilities(vectors.take(rows[piece])) for piece in pieces]
+    def answers(self, vectors: Vectors) -> Floats:
+        """Return the probabilities of N photos, float32 (N, C), whose features are read in blocks."""
+        found = [self.probabilities(block) for _, block in vectors.blocks()]
         return np.concatenate(found) if found else np.empty((0, len(self.bias)), np.float32)
 
 
@@ -133,14 +132,22 @@ class Ridge:
         with threads.opened() as pool:
             self._photos = _Photos(vectors, labels, sample_weights, n_classes, pool)
         self._products: _OfPhotos | _OfFeatures | None = None
+        self.vectors = vectors
 
     def head(self, rows: Rows, groups: Integers, strength: float) -> Head:
         """Return the head of some photos, of a strength of penalty that was chosen before; see `fit`."""
         with threads.opened() as pool:
             part, units = self._part(rows, pool), self._sample(_Units.of(groups[rows]))
             solution = part.solve(strength, units, pool)
-            certainty = confidence.fit(solution.scores, part.labels[units.rows])
+            certainty = part.confidence(solution, units)
             return self._head(part.line(solution.coefficients, pool), certainty, strength)
+
+    def sure_head(self, rows: Rows, strength: float, certainty: Confidence) -> Head:
+        """Return the head of some photos whose confidence is known: nothing is left out, which takes half."""
+        with threads.opened() as pool:
+            part = self._part(rows, pool)
+            coefficients = part.solve(strength, _Units.none(), pool).coefficients
+            return self._head(part.line(coefficients, pool), certainty, strength)
 
     def fit(self, rows: Rows, groups: Integers, start: float = START) -> Fit:
         """Return the head of some photos, with the penalty of the least left-out log loss.
@@ -170,7 +177,7 @@ class Ridge:
         return Fit(head, scores, certainty)
 
     def _sample(self, units: "_Units") -> "_Units":
-        return units.sample(max(CHOSEN_BY, OF_A_CLASS * self._photos.n_classes))
+        return units.sample(n_asked(len(units.rows), self._photos.n_classes))
 
     def _part(self, rows: Rows, pool: ThreadPoolExecutor) -> "_Part":
         """Return some of the photos, ready to be fitted on, with the products of what is smaller."""
@@ -192,6 +199,17 @@ class Ridge:
         bias = line.bias - self._photos.mean @ weights
         weights, bias = weights * certainty.scales, bias * certainty.scales + certainty.biases
         return Head(weights.astype(np.float32), bias.astype(np.float32), strength)
+
+
+def n_asked(n_photos: int, n_classes: int) -> int:
+    """Return how many photos choose a strength: about `CHOSEN_BY`, or all unless they are twice as many.
+
+    Example:
+        >>> n_asked(5000, 10), n_asked(9000, 10), n_asked(9000, 200)
+        (5000, 3000, 4000)
+    """
+    enough = max(CHOSEN_BY, OF_A_CLASS * n_classes)
+    return n_photos if n_photos <= 2 * enough else enough
 
 
 def _lowest(loss: Callable[[float], float], start: int) -> float:
@@ -221,7 +239,7 @@ class _Tried:
             found = self._part.solve(strength, self._units, self._pool)
         except NotPositive:
             return math.inf
-        certainty = confidence.fit(found.scores, self._part.labels[self._units.rows])
+        certainty = self._part.confidence(found, self._units)
         self.of[strength] = found, certainty
         return certainty.loss
 
@@ -246,14 +264,19 @@ class _Units:
         )
         return cls(np.argsort(first[unit_of], kind="stable"), sizes[np.argsort(first)].cumsum())
 
+    @classmethod
+    def none(cls) -> "_Units":
+        """Return no units."""
+        return cls(np.empty(0, np.intp), np.empty(0, np.intp))
+
     @property
     def sizes(self) -> Rows:
         """How many photos each has."""
         return np.diff(self.ends, prepend=0)
 
     def sample(self, n_enough: int) -> "_Units":
-        """Return units of about so many photos, evenly spread; all of them unless they are twice as many."""
-        if len(self.rows) <= 2 * n_enough:
+        """Return units of about so many photos, evenly spread; these where it is all of them."""
+        if n_enough >= len(self.rows):
             return self
         chosen = np.zeros(len(self.ends), bool)
         chosen[
@@ -291,17 +314,19 @@ class _Photos:
 
     def take(self, rows: Rows) -> Real:
         """Return some rows, (len(rows), D)."""
-        found = self.vectors.take(rows).astype(self.dtype, copy=False)
-        return np.asarray((found - self._shift) * self._scale)
+        found = self.vectors[rows].astype(self.dtype, copy=False)
+        found -= self._shift
+        found *= self._scale
+        return found
 
 
 def _moments(vectors: Vectors, weights: Doubles, pool: ThreadPoolExecutor) -> tuple[Doubles, Doubles]:
     """Return the weighted mean and standard deviation of each feature, float64 (D,)."""
     n, n_features = vectors.shape
-    near = vectors.take(np.arange(min(n, ROWS))).mean(axis=0, dtype=np.float64)
+    near = vectors[:ROWS].mean(axis=0, dtype=np.float64)
 
     def sums_of(rows: slice) -> tuple[Doubles, Doubles]:
-        values = vectors.take(np.arange(rows.start, rows.stop)) - near
+        values = vectors[rows] - near
         return weights[rows] @ values, weights[rows] @ values**2
 
     first, second = np.zeros(n_features), np.zeros(n_features)
@@ -464,7 +489,12 @@ class _Part(ABC):
             self._by_others(penalty, batch.rows, pool) if one is None else one
             for batch, one in zip(batches, found, strict=True)
         ]
-        return _Solution(coefficients, np.concatenate(answers))
+        none = np.empty((0, self.photos.n_classes))
+        return _Solution(coefficients, np.concatenate([*answers, none]))
+
+    def confidence(self, solution: _Solution, units: _Units) -> Confidence:
+        """Return what left-out scores are worth, by those of the units that were asked about."""
+        return confidence.fit(solution.scores, self.labels[units.rows], self.roots[units.rows] ** 2)
 
     def _solved(self, penalty: float, pool: ThreadPoolExecutor) -> tuple[Factor, Real]:
         factor = Factor(self.block, self.side, penalty, self.room, pool)

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base.arrays import Doubles, Floats, Integers
-from headstart.photos.splits import IN_EVERY_FIT
 from headstart.results.suspect import Expectation, Suspect
 from headstart.statistics import calibration, metrics
 from headstart.statistics.answers import Answers
-from headstart.training import probe
 
 N_DRAWS = 40
 """Sets of right labels that are drawn to count how many of them would look wrong."""
@@ -25,7 +23,7 @@ MISJUDGED = 1.2
 """How far above the largest number expected the count must be to be a sign of wrong labels.
 
 Of 32 sets with labels as they were published (parts of textile, animals, flowers and clothing, 198 to 2,500
-photos, a probe on mobilenet_v2), one came out above it, with 2 suspects of 412.
+photos, a logistic head on mobilenet_v2), one came out above it, with 2 suspects of 412.
 """
 
 TEMPERATURES = np.geomspace(*calibration.TEMPERATURES, 25)
@@ -87,13 +85,13 @@ def expect(by: str, labels: Integers, probabilities: Floats, seed: int = 0) -> E
 
     On real photos with 2 to 10% of the labels planted wrong, the count exceeded this by 0.8 to 1 times the
     planted ones that were found (animals, flowers, clothing), and by half to three quarters for textile at a
-    size that blurs it, where a probe is right on 78%. Where wrong labels follow a rule, each class taken for
+    size that blurs it, where a head is right on 78%. Where wrong labels follow a rule, each class taken for
     the same other one, a third to all of those found were in excess: that looks like photos hard to tell.
 
     Args:
         by: Whose answers they are.
         labels: (M,) in 0..C-1, some of them wrong, perhaps.
-        probabilities: float32 (M, C), out of fold.
+        probabilities: float32 (M, C), of heads that were not fitted on a photo.
         seed: Of the generator of the draws.
     """
     honest = calibration.apply(probabilities, honest_temperature(labels, probabilities))
@@ -145,41 +143,6 @@ def _misfit(labels: Integers, logits: Doubles, temperature: float) -> float:
     return float(-np.log((1 - low) * right + low * wrong).mean() + pull)
 
 
-def out_of_fold(
-    features: Floats, labels: Integers, fold_of: Integers, sample_weights: Floats, l2: float
-) -> Floats:
-    """Return float32 (N, C): what heads that were not fitted on a photo, or on a copy of it, make of it.
-
-    So they say how a head answers new photos; one fitted on all of these answers the same or a little
-    better, for it has seen more. To 0.02 or so: the fits are close, not fine (`probe.refit_parts`). The rows
-    of photos that are `splits.IN_EVERY_FIT` are the exception: they come from a head that was fitted on
-    them, and prove nothing.
-
-    Args:
-        features: float32 (N, D).
-        labels: (N,) in 0..C-1, every class present.
-        fold_of: (N,) from `splits.fold_numbers`: for each fold a head is fitted on all photos but its own.
-        sample_weights: float32 (N,): how much each photo counts when it is fitted on.
-        l2: Strength of the penalty, chosen before.
-
-    Example:
-        >>> features = np.float32([[0], [1], [2], [3], [7], [8], [9], [10]])
-        >>> labels = np.int32([0] * 3 + [1] * 5)
-        >>> found = out_of_fold(features, labels, np.arange(8) % 4, np.ones(8, np.float32), 0.1)
-        >>> found.argmax(axis=1).tolist()  # the fourth is nearer to the first three
-        [0, 0, 0, 0, 1, 1, 1, 1]
-    """
-    n_classes = int(labels.max()) + 1
-    probabilities = np.empty((len(labels), n_classes), np.float32)
-    n_folds = int(fold_of.max()) + 1
-    others = (np.flatnonzero(fold_of != fold) for fold in range(n_folds))
-    heads = probe.refit_parts(features, labels.astype(np.int32), sample_weights, l2, others, n_classes)
-    for fold, head in enumerate(heads):
-        asked = (fold_of == fold) | (fold_of == IN_EVERY_FIT)
-        probabilities[asked] = head.probabilities(features[asked])
-    return probabilities
-
-
 def rank(
     labels: Integers, probabilities: Floats, class_names: Sequence[str], paths: Sequence[str]
 ) -> tuple[Suspect, ...]:
@@ -195,7 +158,7 @@ def rank(
 
     Args:
         labels: (N,) in 0..C-1.
-        probabilities: (N, C), out of fold: a head that was fitted on these labels believes them.
+        probabilities: (N, C), left out: a head that was fitted on these labels believes them.
         class_names: C names.
         paths: N names of photos.
 

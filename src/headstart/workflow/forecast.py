@@ -1,36 +1,38 @@
 """What a comparison will cost: seconds by stage, disk and memory, from what this machine was seen to do."""
 
 import dataclasses
+import functools
 import hashlib
 import platform
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from headstart.base import records
-from headstart.networks import explanation, novelty
+from headstart.networks import explanation, novelty, vectors
 from headstart.pictures.pixels import core_count
 from headstart.reporting.projection import MAX_SPOTS
 from headstart.results import gallery
 from headstart.storage.store import Kind, Store
-from headstart.training import augmentation
+from headstart.training import augmentation, learning_curve, ridge, threads
 from headstart.training.finetune import MIXES
 
 KIND: Kind = "costs"
 """What measured costs are called in the store."""
 
-PROBE_S, CURVE_S = (2.7e-7, 4.6e-9), (1.7e-7, 1.6e-9)
-"""What `fitting_s` takes for all probes of a backbone, out-of-fold ones included, and for the learning curve,
-which is measured for the recommended one alone.
+TRIED = 3.3
+"""Strengths of penalty that a search tries, on average: three at least."""
 
-Fitted to 12 sets of features of mobilenet_v2, of 800 to 9,000 photos in 3 to 102 classes. With one validation
-part the probes took two cores 1.8 s of processor time for 1,000 photos in 3 classes, 46 s for 9,000 in 102,
-and four fifths of that by the clock. The law is within 25% of the probes; the curve, a third of it all, took
-from a fifth less to twice as much, the most with few photos of many classes."""
+VALUE_S, FIT_S, SERIAL = 1e-8, 0.02, 0.2
+"""Processor seconds of fitting a head that are in no products: for each number that is read or copied, and
+however few the photos are; and the part of all of it that one core does alone.
 
-FIXED_PHOTOS, CLASS_POWER, FOLD_S = 3000, 1.3, 0.6
-"""What fitting costs however few the photos are, in photos; how it grows with the classes; and the part of a
-single fold's seconds that each further one takes."""
+With `product_s` the law is within 25% of what heads and learning curves took for nine made sets of 300 to
+9,000 photos, 1,280 to 5,900 features and 3 to 102 classes, 0.2 to 13 s of processor time each; of a thousand
+photos, which take less than a second, it is off by a factor of two at worst."""
 
 MAP_S = 3.0
 """Seconds to draw a map of all the photos that it takes and their thumbnails."""
@@ -112,19 +114,112 @@ def features_stages(costs: Costs, work: Work) -> dict[str, float]:
     ask = costs.ask or 0.0
     return {
         "features": (work.n_photos - work.n_kept) * ask,
-        "probe": fitting_s(work, *PROBE_S),
+        "probe": heads_s(work),
         "test": (work.n_test - work.n_test_kept) * ask,
     }
 
 
-def fitting_s(work: Work, each: float, per_class: float) -> float:
-    """Return the seconds that heads take: (N + `FIXED_PHOTOS`) D (each + per_class C^`CLASS_POWER`).
+def heads_s(work: Work) -> float:
+    """Return the seconds that all heads of a backbone take, those included that leave photos out.
 
-    With several folds, each of the others adds `FOLD_S` of that.
+    With a validation part one search is made on the training photos, and one on all, from where that ended.
+    With folds it is made on all, and a head is fitted on what each fold leaves.
     """
-    per_value = each + per_class * work.n_classes**CLASS_POWER
-    once: float = (work.n_photos + FIXED_PHOTOS) * work.feature_size * per_value
-    return once * (1 + FOLD_S * (work.n_folds - 1))
+    n, n_train = work.n_photos, _n_train(work)
+    if work.n_folds == 1:
+        effort = _search(work, n_train, n_train) + _search(work, n, work.n_validation)
+    else:
+        one = _fit(work, n_train, ridge.n_asked(n_train, work.n_classes)) + _move(
+            work, n_train, 2 * (n - n_train)
+        )
+        effort = _search(work, n, n) + work.n_folds * one
+    return effort.seconds()
+
+
+def curve_s(work: Work) -> float:
+    """Return the seconds that the heads of the learning curve take."""
+    n_train, draws = _n_train(work), learning_curve.REPEATS if work.n_folds == 1 else 2
+    effort = Effort()
+    for part in learning_curve.FRACTIONS:
+        n = round(part * n_train)
+        # Parts are nested: about half of one is new to its products.
+        one = _fit(work, n, 0) + _move(work, n, n // 2)
+        effort += work.n_folds * (draws if part <= 0.5 else 1) * one
+    return effort.seconds()
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What fitting takes: multiplications with additions in products, numbers read or copied, and fits."""
+
+    products: float = 0.0
+    values: float = 0.0
+    fits: float = 0.0
+
+    def __add__(self, other: "Effort") -> "Effort":
+        return Effort(self.products + other.products, self.values + other.values, self.fits + other.fits)
+
+    def __rmul__(self, times: float) -> "Effort":
+        return Effort(times * self.products, times * self.values, times * self.fits)
+
+    def seconds(self) -> float:
+        """Return the seconds that it takes on all cores."""
+        processor = self.products * product_s() + self.values * VALUE_S + self.fits * FIT_S
+        return processor * (SERIAL + (1 - SERIAL) / core_count())
+
+
+def _n_train(work: Work) -> int:
+    n_held_out = work.n_validation if work.n_folds == 1 else work.n_photos // work.n_folds
+    return work.n_photos - n_held_out
+
+
+def _search(work: Work, n: int, n_new: int) -> Effort:
+    """Return what a search on n photos takes, `n_new` of them new, and leaving out all of them in the end."""
+    n_asked = ridge.n_asked(n, work.n_classes)
+    tries = TRIED * _fit(work, n, n_asked) + _products(work, n, n_new)
+    return tries + (_fit(work, n, n) if n_asked < n else Effort())
+
+
+def _products(work: Work, n: int, n_new: int) -> Effort:
+    """Return what half of the products takes, of n photos or of features, whichever are fewer."""
+    size, side = work.feature_size, min(n, work.feature_size)
+    # Twice for the features; for each block of photos those before it are read again.
+    n_reads = 2 + (n / 2 / vectors.BLOCK if side == n else 0)
+    return Effort(products=n_new * side * size / 2, values=n_reads * n_new * size)
+
+
+def _move(work: Work, n: int, n_new: int) -> Effort:
+    """Return what the products of another part take: where all photos have theirs, a part has them too."""
+    if work.n_photos <= work.feature_size:
+        return Effort()
+    return _products(work, n, n if n <= work.feature_size else n_new)
+
+
+def _fit(work: Work, n: int, n_asked: int) -> Effort:
+    """Return what one penalty takes: its factor, the photos it leaves out, a right side for each class."""
+    size, side = work.feature_size, min(n, work.feature_size)
+    factor, solving = side**3 / 6, work.n_classes * side**2
+    if side == n:
+        # What is before a photo is skipped: a third is left on average.
+        return Effort(factor + solving + n_asked * side**2 / 6, side**2 + n * size / 3, 1)
+    leaving = n_asked * (side**2 / 2 + side * work.n_classes)
+    return Effort(factor + solving + leaving, side**2 + n_asked * size, 1)
+
+
+@functools.cache
+def product_s() -> float:
+    """Return the seconds that a multiplication and an addition in float32 take on one core, in products.
+
+    The least of three measurements, a tenth of a second in all; other programs do not count.
+    """
+    square = np.ones((1024, 1024), np.float32)
+    seconds = []
+    with threads.opened():
+        for _ in range(3):
+            start = time.thread_time()
+            square @ square
+            seconds.append(time.thread_time() - start)
+    return min(seconds) / 1024**3
 
 
 def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
@@ -150,7 +245,7 @@ def judging_stages(costs: Costs, work: Work, *, has_report: bool) -> dict[str, f
     n_asked = gallery.EXPLAINED * explanation.INFERENCES
     report = MAP_S * min(1.0, (work.n_photos + work.n_test) / MAX_SPOTS) + n_asked * (costs.ask or 0.0)
     return {
-        "learning curve": fitting_s(work, *CURVE_S),
+        "learning curve": curve_s(work),
         "report": report if has_report else 0.0,
     }
 

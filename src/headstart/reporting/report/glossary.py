@@ -45,7 +45,10 @@ TERMS = {
         "Features: the backbone stays as it is, and only a new last layer is fitted. Fine-tuning: the last "
         "blocks of the backbone are trained on your photos, too.",
     ),
-    "probe": Term("Probe", "The last layer that is fitted on features; fine-tuning starts from it."),
+    "probe": Term(
+        "Probe",
+        "The last layer that is fitted on features, by ridge regression; fine-tuning starts from one.",
+    ),
     "pareto": Term(
         "Front",
         "The candidates that no other one beats in both accuracy and cost (the Pareto front). All else is "

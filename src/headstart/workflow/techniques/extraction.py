@@ -11,7 +11,7 @@ from headstart.networks.vectors import Vectors
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.results.comparison import Training
 from headstart.training.heads import Heads
-from headstart.training.probe import Head
+from headstart.training.ridge import Head
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened
@@ -55,20 +55,20 @@ class Extraction:
         return forecast.features_stages(self._opened.ledger.known(), work)
 
     def train(self) -> Trained:
-        """Return the probe that was fitted on all photos; its scores are from before.
+        """Return the head that was fitted on all photos; its scores are from before.
 
-        What its confidence is worth is asked of heads that were fitted on a part of these photos each.
+        What its confidence is worth is asked of photos that it left out in their turn.
         """
         heads, opened = self.heads, self._opened
         references, scores = heads.novelty
         labels = self._lesson.photos.labels[heads.judged]
-        calibration = self._bench.calibrate(heads.out_of_fold[heads.judged], labels, scores)
+        calibration = self._bench.calibrate(heads.left_out[heads.judged], labels, scores)
         calibrated = heads.whole.tempered(calibration.temperature)
 
         def answer(photos: Unlabelled) -> Asked:
             return _asked(calibrated, references, self.features_of(photos))
 
-        outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.l2))
+        outcome = Outcome(heads.scores, calibration, Training(opened.image_size_px, heads.whole.l2))
         pieces = Pieces(calibrated.weights, calibrated.bias, references)
         draft = Draft(self._bench.work, opened.row.name, "features")
         candidate = draft.keep(opened.extractor.engine, pieces, outcome, opened, self._lesson.class_names)

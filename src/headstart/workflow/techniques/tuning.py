@@ -56,7 +56,7 @@ class Tuning:
     Args:
         opened: The backbone.
         lesson: What is learnt from.
-        heads: The probes that it starts from.
+        heads: On the last layer's mean: what it starts from.
         bench: What is worked with.
     """
 
@@ -212,7 +212,7 @@ class Tuning:
         effects = augmentation.check(
             opened.extractor.engine,
             np.stack(list(pixels.read_many(files, size_px, fit, digests))),
-            self._heads.last[chosen],
+            self._heads.features[chosen],
             photos.labels[chosen],
             l2=self._heads.l2,
             seed=self._bench.settings.seed,
