@@ -283,6 +283,7 @@ class Heads:
 
         with self._watch.stage("learning curve"):
             (content,) = self._once.arrays(f"learning curve {self._lesson.class_names}", measure)
+        self._ridge = None  # the last to be fitted, and up to the square of the features large
         return records.from_bytes(content.tobytes(), LearningCurve)
 
 

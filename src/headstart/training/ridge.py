@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.base.arrays import Doubles, Floats, Integers, Rows
+from headstart.base.arrays import Bools, Doubles, Floats, Integers, Rows
 from headstart.networks.vectors import BLOCK, Vectors
+from headstart.photos.splits import without_whose_group
 from headstart.statistics.metrics import softmax
 from headstart.training import confidence, threads
 from headstart.training.cholesky import ROWS, Factor, NotPositive, Real
@@ -137,7 +138,7 @@ class Ridge:
     def head(self, rows: Rows, groups: Integers, strength: float) -> Head:
         """Return the head of some photos, of a strength of penalty that was chosen before; see `fit`."""
         with threads.opened() as pool:
-            part, units = self._part(rows, pool), self._sample(_Units.of(groups[rows]))
+            part, units = self._part(rows, pool), self._telling(_Units.of(groups[rows]), rows, groups)
             solution = part.solve(strength, units, pool)
             certainty = part.confidence(solution, units)
             return self._head(part.line(solution.coefficients, pool), certainty, strength)
@@ -152,9 +153,9 @@ class Ridge:
     def fit(self, rows: Rows, groups: Integers, start: float = START) -> Fit:
         """Return the head of some photos, with the penalty of the least left-out log loss.
 
-        That is found on `CHOSEN_BY` of the photos, and confidence is fitted on their left-out scores. The
-        loss is taken to have one valley along `STRENGTHS`: the search goes from `start` to either side for as
-        long as it falls.
+        That is found on `CHOSEN_BY` of the photos, none of them the last of its class when it is left out,
+        and confidence is fitted on their left-out scores. The loss is taken to have one valley along
+        `STRENGTHS`: the search goes from `start` to either side for as long as it falls.
 
         Args:
             rows: (M,) Which photos, ascending.
@@ -163,7 +164,7 @@ class Ridge:
             start: One of `STRENGTHS`.
         """
         every = _Units.of(groups[rows])
-        units = self._sample(every)
+        units = self._telling(every, rows, groups)
         with threads.opened() as pool:
             part = self._part(rows, pool)
             tried = _Tried(part, units, pool)
@@ -176,7 +177,14 @@ class Ridge:
         scores[every.rows] = solution.scores
         return Fit(head, scores, certainty)
 
-    def _sample(self, units: "_Units") -> "_Units":
+    def _telling(self, units: "_Units", rows: Rows, groups: Integers) -> "_Units":
+        """Return the units that tell what a strength is worth, or some of them.
+
+        Heads that leave out the whole of a class do not know it.
+        """
+        known = without_whose_group(self._photos.labels[rows], groups[rows])
+        if 0 < len(known) < len(rows):
+            units = units.chosen(np.isin(units.rows[units.ends - 1], known))
         return units.sample(n_asked(len(units.rows), self._photos.n_classes))
 
     def _part(self, rows: Rows, pool: ThreadPoolExecutor) -> "_Part":
@@ -278,11 +286,14 @@ class _Units:
         """Return units of about so many photos, evenly spread; these where it is all of them."""
         if n_enough >= len(self.rows):
             return self
-        chosen = np.zeros(len(self.ends), bool)
-        chosen[
-            np.linspace(0, len(chosen) - 1, max(1, len(chosen) * n_enough // len(self.rows))).astype(int)
-        ] = True
-        return _Units(self.rows[np.repeat(chosen, self.sizes)], self.sizes[chosen].cumsum())
+        is_chosen = np.zeros(len(self.ends), bool)
+        n_units = max(1, len(is_chosen) * n_enough // len(self.rows))
+        is_chosen[np.linspace(0, len(is_chosen) - 1, n_units).astype(int)] = True
+        return self.chosen(is_chosen)
+
+    def chosen(self, is_chosen: Bools) -> "_Units":
+        """Return some of the units; `is_chosen` is (U,)."""
+        return _Units(self.rows[np.repeat(is_chosen, self.sizes)], self.sizes[is_chosen].cumsum())
 
     def batches(self) -> Iterator["_Units"]:
         """Yield units of `ROWS` photos or less together, or one that has more."""
