@@ -74,14 +74,20 @@ def test_live_activations_are_computed_in_each_pass() -> None:
     assert live["finetune"] - kept["finetune"] == pytest.approx((2 * 1000 + 3 * 200) * 0.004)
 
 
-def test_disk_and_memory() -> None:
+def test_disk_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "core_count", lambda: 2)
     features = (1500 - 150) * 1280 * 2
     assert forecast.disk_mb(COSTS, WORK, has_finetune=False) == pytest.approx(features / 1e6)
     passing = 2200 * 1000
     assert forecast.disk_mb(COSTS, WORK, has_finetune=True) == pytest.approx((features + passing) / 1e6)
     small, large = (forecast.memory_mb([WORK], has_finetune=on) for on in (False, True))
     assert large - small == forecast.TRAINING_MB
-    assert small == pytest.approx(forecast.BASE_MB + 1200 * 1280 * 8 / 1e6)
+    # Of 1,200 photos the features, at half precision, and the products; and 4,096 rows in work.
+    expected = 1200 * 1280 * 2 + 1200**2 * 4 + 4096 * 1280 * 4
+    assert small == pytest.approx(forecast.BASE_MB + expected / 1e6)
+    many = replace(WORK, n_photos=10**6)
+    expected = 32e6 + 1280**2 * 4 + 4096 * 1280 * 4
+    assert forecast.memory_mb([many], has_finetune=False) == pytest.approx(forecast.BASE_MB + expected / 1e6)
 
 
 @pytest.fixture

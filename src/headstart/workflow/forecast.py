@@ -17,7 +17,7 @@ from headstart.pictures.pixels import core_count
 from headstart.reporting.projection import MAX_SPOTS
 from headstart.results import gallery
 from headstart.storage.store import Kind, Store
-from headstart.training import augmentation, learning_curve, ridge, threads
+from headstart.training import augmentation, cholesky, learning_curve, ridge, threads
 from headstart.training.finetune import MIXES
 
 KIND: Kind = "costs"
@@ -259,9 +259,16 @@ def disk_mb(costs: Costs, work: Work, *, has_finetune: bool) -> float:
 
 
 def memory_mb(works: Iterable[Work], *, has_finetune: bool) -> float:
-    """Return the most memory at a time, 10^6 bytes: the features of one backbone are there twice."""
-    features = max(one.n_photos * one.feature_size * 4 * 2 / 1e6 for one in works)
-    return BASE_MB + features + (TRAINING_MB if has_finetune else 0.0)
+    """Return the most memory at a time, 10^6 bytes; heads of one backbone are fitted at a time."""
+    return BASE_MB + max(map(_heads_mb, works)) + (TRAINING_MB if has_finetune else 0.0)
+
+
+def _heads_mb(work: Work) -> float:
+    """Return what fitting heads takes: features or some of those in a file, blocks of them, the products."""
+    side = min(work.n_photos, work.feature_size)
+    features = min(work.n_photos * work.feature_size * 2, vectors.IN_MEMORY_BYTES)
+    blocks = 4 * work.feature_size * (2 * vectors.BLOCK + 2 * core_count() * cholesky.ROWS)
+    return (features + blocks + side**2 * (8 if side <= ridge.SMALL else 4)) / 1e6
 
 
 def remember(store: Store, key: str, costs: Costs) -> None:
