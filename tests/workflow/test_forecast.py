@@ -86,7 +86,7 @@ def test_disk_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = 1200 * 1280 * 2 + 1200**2 * 4 + 4096 * 1280 * 4
     assert small == pytest.approx(forecast.BASE_MB + expected / 1e6)
     many = replace(WORK, n_photos=10**6)
-    expected = 32e6 + 1280**2 * 4 + 4096 * 1280 * 4
+    expected = 32_000_000 + 1280**2 * 4 + 4096 * 1280 * 4
     assert forecast.memory_mb([many], has_finetune=False) == pytest.approx(forecast.BASE_MB + expected / 1e6)
 
 
