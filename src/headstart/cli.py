@@ -44,7 +44,7 @@ VALUES = {
 """What stands for an option's value in the help; a choice shows its choices."""
 
 HEADINGS = {
-    "What is tried": ("backbones", "techniques", "backbone", "technique", "features", "margin"),
+    "What is tried": ("backbones", "pair", "techniques", "backbone", "technique", "features", "margin"),
     "Photos": (
         "image_size",
         "fit",
@@ -733,10 +733,11 @@ def pull(names: Sequence[str], weights_dir: Path | None, is_json: bool, is_quiet
     After that they need no network. A line each: backbone and file, with a tab between.
     """
     from headstart.networks import backbones, weights
+    from headstart.networks.table import alone
 
     progress = _progress(is_quiet)
     files: dict[str, str | None] = {}
-    for row in [backbones.find(name) for name in names or Settings.backbones]:
+    for row in alone(backbones.find(name) for name in names or Settings.backbones):
         path = weights.locate(row, weights_dir, progress)
         files[row.name] = str(path) if path else None
         if not is_json:

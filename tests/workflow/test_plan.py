@@ -19,6 +19,7 @@ WORK = Work(120, 100, 20, 30, 0, 0, 8, 3, 0, 100, 1, 1, 1, 1, True)
 @dataclass
 class Row:
     name: str
+    parts: tuple[()] = ()
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Remarks(Progress):
 
 
 def foreseen(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
-    asked = Settings(data="photos", **settings)
+    asked = Settings(data="photos", **{"pair": False} | settings)
     return Plan(cast(list[Prospect], trials), 5.0, asked, time.perf_counter(), said or Remarks())
 
 
@@ -81,7 +82,7 @@ def made_plan(trials: list[Made], said: Remarks | None = None, **settings: Any) 
 
 
 def tuned(plan: Plan) -> list[tuple[str, int]]:
-    return [(trial.row.name, epochs) for trial, epochs in plan.finetuning()]
+    return [(trial.row.name, epochs) for trial, epochs in plan.finetuning([one.row for one in plan.trials])]
 
 
 @pytest.fixture(autouse=True)
@@ -168,3 +169,11 @@ def test_time_that_went_by_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuned(plan) == [("b", 2), ("a", 2)]
     monkeypatch.setattr(time, "perf_counter", lambda: now + 110)
     assert tuned(plan) == [("b", 1)]
+
+
+def test_heads_of_pairs_are_a_stage_where_there_are_two() -> None:
+    assert "pairs" not in made_plan([A, B]).forecast.stages
+    assert made_plan([A, B], pair=True).forecast.stages["pairs"] > 0
+    assert made_plan([A], pair=True).forecast.stages["pairs"] == 0
+    assert "pairs" not in made_plan([A, B], pair=True, techniques=("finetune",)).forecast.stages
+    assert made_plan([A, B], backbones=("a+b",)).forecast.stages["pairs"] > 0

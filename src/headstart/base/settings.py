@@ -64,17 +64,19 @@ class Settings:
 
     data: str = field(metadata={"help": "Folder of photos, a CSV or TSV file, or sample:NAME."})
     backbones: tuple[str, ...] = option(
-        ("mobilenet_v2", "efficientnet_lite0"), "Backbones to compare, with commas between."
+        ("mobilenet_v2", "efficientnet_lite0"),
+        "Backbones to compare, with commas between; a+b: those two side by side, under one head.",
     )
     techniques: tuple[str, ...] = option(
         TECHNIQUES, "Techniques to compare: features, finetune.", choices=TECHNIQUES
     )
+    out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
     features: str = option(
         "last",
         "What is asked of a frozen backbone: the mean of its last layer, or of stages before it too.",
         choices=FEATURES,
     )
-    out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
+    pair: bool = option(True, "Try the best two backbones side by side under one head, too.")
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
     epochs: int = option(2, "Passes over the training photos that fine-tuning may take.", minimum=1)
     unfreeze: str = option(
@@ -169,6 +171,11 @@ class Settings:
             raise SettingsError(
                 f"unfreeze is {self.unfreeze!r}.",
                 "Choose one of auto, last, half, all, or a number of layers.",
+            )
+        if set(self.techniques) == {"finetune"} and any("+" in name for name in self.backbones):
+            raise SettingsError(
+                f"backbones is {', '.join(self.backbones)}, and techniques is finetune alone.",
+                "Backbones side by side give features alone: add features to the techniques.",
             )
         if self.folds == 1:
             raise SettingsError("folds is 1.", "Give 2 or more, or 0 for a validation part.")

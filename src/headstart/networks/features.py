@@ -1,5 +1,6 @@
 """Photos -> one feature vector each, through a backbone; no photo is sent through it twice."""
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from headstart.base.arrays import Floats
 from headstart.base.progress import Progress
+from headstart.networks import engine as engines
 from headstart.networks import vectors
 from headstart.networks.engine import Engine
 from headstart.networks.vectors import Filed, Halves, Vectors, halved
@@ -144,6 +146,52 @@ def keys_of(identity: str, image_size_px: int, fit: str, digests: Sequence[str])
     """Return what the store knows the vectors of photos by; see `Extractor`."""
     what = f"float16 {identity} {image_size_px} {fit} {PIXELS_VERSION}".encode()
     return [hashlib.sha256(what + bytes.fromhex(digest)).digest() for digest in digests]
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Several backbones that see the same picture: their features of a photo stand side by side.
+
+    Attributes:
+        extractors: Of each, of pictures of one size.
+    """
+
+    extractors: tuple[Extractor, ...]
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """Maps pixels to all features."""
+        return engines.join([one.engine for one in self.extractors])
+
+    @property
+    def identity(self) -> str:
+        """What tells these backbones and their weights from others."""
+        return " ".join(one.identity for one in self.extractors)
+
+    @property
+    def fit(self) -> str:
+        """How a photo becomes square: squash, crop or pad."""
+        return self.extractors[0].fit
+
+    @property
+    def store(self) -> Store:
+        """Where the vectors of each are kept, by themselves."""
+        return self.extractors[0].store
+
+    def compute(self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress) -> int:
+        """Compute what the store lacks of each; see `Extractor.compute`."""
+        return max(one.compute(photos, digests, title, progress) for one in self.extractors)
+
+    def features(
+        self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress
+    ) -> Vectors:
+        """Return one vector per photo, (N, sum of D); see `Extractor.features`."""
+        found = [one.features(photos, digests, title, progress) for one in self.extractors]
+        return Vectors(tuple(part for one in found for part in one.parts))
+
+    def n_missing(self, digests: Sequence[str]) -> int:
+        """Return how many different photos the store lacks of some of them, at least."""
+        return max(one.n_missing(digests) for one in self.extractors)
 
 
 def extract(

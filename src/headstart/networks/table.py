@@ -4,9 +4,13 @@ Published accuracies are top-1 on ImageNet's validation set as their source stat
 `parameters` counts the graph without the classification layer, as Keras's `count_params()` does.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+SIDE_BY_SIDE = "+"
+"""Between the names of backbones whose features stand side by side: mobilenet_v2+efficientnet_lite0."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Backbone:
     last_block: str  # the last block is this layer and all after it
     default_unfreeze: str  # "last", "half", "all", or a number of layers
     places: tuple[Place, ...] = ()  # "stages" has these first; those of Keras's are found by a rule
+    parts: tuple["Backbone", ...] = ()  # of several side by side: each of them
 
     @property
     def is_described(self) -> bool:
@@ -612,3 +617,35 @@ TABLE: tuple[Backbone, ...] = (
         places=_places(spread="block_3_conv", both="block_2_conv"),
     ),
 )
+
+
+def together(*rows: Backbone) -> Backbone:
+    """Return what stands for several backbones that see the same picture, their features side by side.
+
+    It can be asked for features alone: nothing of it is fine-tuned as one. What is taken of its last layer is
+    that of the last of them.
+
+    Example:
+        >>> both = together(*TABLE[:2])
+        >>> both.name, both.parameters == TABLE[0].parameters + TABLE[1].parameters
+        ('mobilenet_v2+efficientnet_lite0', True)
+    """
+    return dataclasses.replace(
+        rows[-1],
+        name=SIDE_BY_SIDE.join(row.name for row in rows),
+        parameters=sum(row.parameters for row in rows),
+        scaling="; ".join(dict.fromkeys(row.scaling for row in rows)),
+        licence=", ".join(dict.fromkeys(row.licence for row in rows)),
+        top1_percent=None,
+        parts=rows,
+    )
+
+
+def alone(rows: Iterable[Backbone]) -> tuple[Backbone, ...]:
+    """Return the backbones that these are, or are made of, each once.
+
+    Example:
+        >>> [row.name for row in alone([together(*TABLE[:2]), TABLE[1]])]
+        ['mobilenet_v2', 'efficientnet_lite0']
+    """
+    return tuple(dict.fromkeys(one for row in rows for one in row.parts or (row,)))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from headstart.base import filenames
 from headstart.base.records import write_bytes
 from headstart.base.settings import TECHNIQUE_WORDS
-from headstart.base.words import first_few, in_words
+from headstart.base.words import first_few, in_a_list, in_words
 from headstart.networks import backbones
-from headstart.networks.table import Backbone, WheelFile
+from headstart.networks.table import Backbone, WheelFile, alone
 from headstart.photos.findings import KINDS
 from headstart.photos.splits import PARTS
 from headstart.results import exports
@@ -114,7 +114,9 @@ def render(folder: Path) -> str:
         few_photos=FEW,
         findings=finding_groups(results.findings),
         row=row,
-        weights_source=weights_source(row),
+        rows=alone([row]),
+        networks=in_a_list([one.name for one in alone([row])]),
+        sources={one.name: weights_source(one) for one in alone([row])},
         licence=HUB_LICENCES.get(row.licence, "other"),
         runtime="keras" if (run.model / filenames.KERAS_MODEL).is_file() else "openvino",
         checksums=checksums(folder, (filenames.MODEL,)),

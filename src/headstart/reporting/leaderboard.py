@@ -1,10 +1,10 @@
 """Results as tables on a terminal."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from headstart.networks.table import Backbone
+from headstart.networks.table import SIDE_BY_SIDE, Backbone
 from headstart.results.comparison import Candidate, Results
 from headstart.statistics.significance import Interval
 from headstart.storage.store import Usage
@@ -39,7 +39,7 @@ def render(results: Results) -> str:
     """Return the leaderboard: the best on validation first, the one to use marked, then the verdict."""
     header = ("  backbone", "technique", "validation", "test", "interval", "", "ms", "time")
     decisions = {one.a: STANDING[one.decision] for one in results.comparisons}
-    rows = [_row(one, results.chosen, decisions) for one in results.candidates]
+    rows = [row for one in results.candidates for row in _rows(one, results.chosen, decisions)]
     rows.append(_baseline_row(results))
     data = results.dataset
     counts = f"{data.n_images:,} photos of {len(data.class_names)} classes"
@@ -51,9 +51,11 @@ def render(results: Results) -> str:
     return f"{counts}: {parts}\n\n{table(header, rows)}\n{LEADERBOARD_NOTE}\n\n{verdict}\n"
 
 
-def _row(one: Candidate, chosen: Candidate, decisions: Mapping[str, str]) -> Cells:
-    return (
-        f"{'★' if one is chosen else ' '} {one.backbone}",
+def _rows(one: Candidate, chosen: Candidate, decisions: Mapping[str, str]) -> Iterator[Cells]:
+    """Yield the row of a candidate; of backbones side by side each further one has a line of its own."""
+    first, *others = one.backbone.split(SIDE_BY_SIDE)
+    yield (
+        f"{'★' if one is chosen else ' '} {first}",
         one.technique,
         f"{one.validation.accuracy:.1%}",
         f"{one.test.accuracy:.1%}" if one.test else "",
@@ -62,6 +64,7 @@ def _row(one: Candidate, chosen: Candidate, decisions: Mapping[str, str]) -> Cel
         f"{one.latency_ms:.1f}",
         _duration(sum(one.seconds.values())),
     )
+    yield from ((f"  + {name}", *[""] * 7) for name in others)
 
 
 def _baseline_row(results: Results) -> Cells:

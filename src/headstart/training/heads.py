@@ -11,7 +11,7 @@ from headstart.base import records
 from headstart.base.arrays import Array, Floats, Rows
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import novelty
-from headstart.networks.features import Extractor
+from headstart.networks.features import Extractor, Together
 from headstart.networks.table import Backbone
 from headstart.networks.vectors import Vectors
 from headstart.photos.splits import N_FOLDS, Lesson, fold_numbers, held_out_in, without_whose_group
@@ -44,7 +44,7 @@ class Once:
         of: What is fitted on: all of the features, or their last part.
     """
 
-    extractor: Extractor
+    extractor: Extractor | Together
     lesson: Lesson
     seed: int
     watch: Stopwatch
@@ -112,7 +112,7 @@ class Heads:
     def __init__(
         self,
         row: Backbone,
-        extractor: Extractor,
+        extractor: Extractor | Together,
         lesson: Lesson,
         seed: int,
         watch: Stopwatch,

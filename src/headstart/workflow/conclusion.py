@@ -9,7 +9,7 @@ import numpy as np
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.networks import versions, weights
-from headstart.networks.table import Backbone
+from headstart.networks.table import Backbone, alone
 from headstart.photos import duplicates, findings, splits, variants
 from headstart.photos.findings import KINDS
 from headstart.results import reservations
@@ -72,7 +72,8 @@ def with_versions(photos: Photos, best: Trial, progress: Progress) -> Photos:
 
     That shows in features alone, so it comes after the split, which must not depend on what was computed.
     """
-    if best.row.name not in duplicates.JUDGES:
+    judge = alone([best.row])[-1].name  # whose last layer a vector ends with
+    if judge not in duplicates.JUDGES:
         return photos
     whole = splits.joined(photos.lesson.photos, photos.test)
     different = np.unique(whole.digests, return_index=True)[1]
@@ -82,7 +83,7 @@ def with_versions(photos: Photos, best: Trial, progress: Progress) -> Photos:
     if found is None:
         return photos
     paths = [whole.paths[index] for index in different]
-    new = summarised(findings.variants(paths, labels, photos.class_names, found, best.row.name))
+    new = summarised(findings.variants(paths, labels, photos.class_names, found, judge))
     progress.remark(f"{new.detail} {new.advice}")
     kinds = list(KINDS)
     both = sorted((*photos.findings, new), key=lambda one: kinds.index(one.kind))

@@ -14,7 +14,7 @@ from headstart.base.errors import EngineMismatch
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine
-from headstart.networks.table import Backbone
+from headstart.networks.table import Backbone, alone
 from headstart.photos.splits import Part
 from headstart.reporting import card, report, tracking
 from headstart.reporting.tracking import Trackers
@@ -29,6 +29,7 @@ from headstart.training.suspects import Judgement, judge
 from headstart.workflow import illustration
 from headstart.workflow.conclusion import Case, results_of, with_versions
 from headstart.workflow.illustration import Material
+from headstart.workflow.pairing import pairs
 from headstart.workflow.plan import Plan
 from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
@@ -116,14 +117,14 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
     listed = list_photos(bench)
-    opened = [open_backbone(row, image_size_px(row, listed.files, settings), bench) for row in rows]
+    opened = [open_backbone(row, image_size_px(row, listed.files, settings), bench) for row in alone(rows)]
     pace = taste(listed, opened, bench)
     plan = Plan(
         foresee(listed, opened, pace, bench), pace.reading_s(len(listed.photos)), settings, start, progress
     )
     photos = prepare(run, listed, [one.opened for one in plan.prospects], bench)
     plan.go_on([open_trial(one, photos, bench) for one in plan.prospects])
-    trained = {one.candidate.name: one for one in timed(train(plan, settings, trackers))}
+    trained = {one.candidate.name: one for one in timed(train(plan, rows, photos, bench, trackers))}
     ranking = rank(tuple(one.candidate for one in trained.values()))
     answers = {name: one.validation for name, one in trained.items()}
     learnt_from, margin, seed = photos.lesson.photos, settings.margin, settings.seed
@@ -150,7 +151,7 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
         judgement,
         plan.with_actual(),
     )
-    return results_of(case, rows, time.perf_counter() - start)
+    return results_of(case, alone(rows), time.perf_counter() - start)
 
 
 def open_trial(prospect: Prospect, photos: Photos, bench: Bench) -> Trial:
@@ -158,13 +159,20 @@ def open_trial(prospect: Prospect, photos: Photos, bench: Bench) -> Trial:
     return Trial(prospect.opened, photos.lesson, photos.sealed, bench, read_s=prospect.work(1).read)
 
 
-def train(plan: Plan, settings: Settings, trackers: Trackers) -> list[Trained]:
+def train(
+    plan: Plan, rows: Sequence[Backbone], photos: Photos, bench: Bench, trackers: Trackers
+) -> list[Trained]:
     """Train every candidate that there is time for; nothing of the test part is read."""
     trained = []
-    for trial in plan.trials if "features" in settings.techniques else ():
-        trained.append(trial.extraction.train())
-        trial.release()
-    for trial, epochs in plan.finetuning():
+    if "features" in bench.settings.techniques:
+        for trial in plan.trials:
+            trained += [trial.extraction.train()] if trial.row in rows else []
+            trial.release()
+        for pair in pairs(rows, plan.trials, photos.lesson, photos.sealed, bench):
+            plan.trials.append(pair)
+            trained.append(pair.extraction.train())
+            pair.release()
+    for trial, epochs in plan.finetuning(rows):
         watch = functools.partial(trackers.log, f"{trial.row.name}/finetune")
         trained.append(trial.tuning.train(epochs, watch))
         trial.release()

@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,13 @@ def heads_s(work: Work) -> float:
         )
         effort = _search(work, n, n) + work.n_folds * one
     return effort.seconds()
+
+
+def pairs_s(works: Sequence[Work]) -> float:
+    """Return the seconds that the heads of pairs take: of one backbone with each of the others beside it."""
+    first, *others = works
+    sizes = [first.feature_size + other.feature_size for other in others]
+    return math.fsum(heads_s(dataclasses.replace(first, feature_size=size)) for size in sizes)
 
 
 def curve_s(work: Work) -> float:

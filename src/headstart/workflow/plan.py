@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.base.words import in_words
+from headstart.networks.table import SIDE_BY_SIDE, Backbone
 from headstart.results.cost import Forecast
 from headstart.workflow import forecast
 from headstart.workflow.trial import Prospect, Trial
@@ -86,18 +87,24 @@ class Plan:
         self._left_out.append(what)
         self._progress.remark(f"Left out for lack of time: {what}.")
 
-    def finetuning(self) -> Iterator[tuple[Trial, int]]:
+    def finetuning(self, rows: Sequence[Backbone]) -> Iterator[tuple[Trial, int]]:
         """Yield what to fine-tune and for how many passes, by the time that is left when it is asked for.
 
         Without features among the techniques, one is fine-tuned however long it takes.
+
+        Args:
+            rows: What was asked for; those side by side are not fine-tuned as one.
         """
-        epochs = self._settings.epochs
+        epochs, alone = (
+            self._settings.epochs,
+            [one for one in self.trials if one.row in rows and not one.row.parts],
+        )
         if not self._has_finetune:
             return
         if self._budget is None:
-            yield from ((trial, epochs) for trial in self.trials)
+            yield from ((trial, epochs) for trial in alone)
             return
-        best_first = sorted(self.trials, key=lambda trial: trial.heads.scores.log_loss)
+        best_first = sorted(alone, key=lambda trial: trial.heads.scores.log_loss)
         for number, trial in enumerate(best_first):
             fitting = [n for n in range(epochs, 0, -1) if self._fits(trial, n)]
             is_needed = number == 0 and "features" not in self._settings.techniques
@@ -123,6 +130,8 @@ class Plan:
         for trial in trials:
             parts = trial.features_stages() | (trial.finetune_stages(epochs) if self._has_finetune else {})
             stages |= {f"{trial.row.name} {stage}": seconds for stage, seconds in parts.items()}
+        if self._has_pairs:
+            stages["pairs"] = forecast.pairs_s([one.work(epochs) for one in trials])
         has_finetune, first = self._has_finetune, trials[0]
         stages |= forecast.judging_stages(first.costs(), first.work(epochs), has_report=self._settings.report)
         return Forecast(
@@ -134,6 +143,11 @@ class Plan:
             memory_mb=forecast.memory_mb([one.work(epochs) for one in trials], has_finetune=has_finetune),
             budget_seconds=self._budget,
         )
+
+    @property
+    def _has_pairs(self) -> bool:
+        is_asked = self._settings.pair or any(SIDE_BY_SIDE in name for name in self._settings.backbones)
+        return is_asked and "features" in self._settings.techniques
 
     def _in_words(self, without: str = "") -> str:
         said = self.forecast

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from headstart.base.arrays import Labels
 from headstart.photos.splits import Lesson, Sealed
 from headstart.training.heads import Heads
 from headstart.workflow import forecast
@@ -65,6 +66,7 @@ class Trial:
 
     Attributes:
         row: Of the table of backbones.
+        opened: The backbone, opened.
         settings: What was asked for.
         extraction: The first technique.
         tuning: The second.
@@ -77,7 +79,7 @@ class Trial:
     ) -> None:
         self.row = opened.row
         self.settings = bench.settings
-        self._opened, self._lesson, self._sealed, self._read_s = opened, lesson, sealed, read_s
+        self.opened, self._lesson, self._sealed, self._read_s = opened, lesson, sealed, read_s
         self._n_checked = len(tuning.checked(lesson, bench))
         self.extraction = Extraction(opened, lesson, bench)
         self.tuning = Tuning(opened, lesson, self.heads.of_last, bench)
@@ -87,16 +89,26 @@ class Trial:
         """What is fitted on the features."""
         return self.extraction.heads
 
+    @property
+    def labels(self) -> Labels:
+        """Of the photos to learn from, int32 (N,)."""
+        return self._lesson.photos.labels
+
+    @property
+    def image_size_px(self) -> int:
+        """The side of the pictures that it is fed."""
+        return self.opened.image_size_px
+
     def costs(self) -> Costs:
         """Return what this backbone costs on this machine: measured now, where it was not before."""
         self.extraction.measure()
         if "finetune" in self.settings.techniques:
             self.tuning.measure()
-        return self._opened.ledger.known()
+        return self.opened.ledger.known()
 
     def work(self, epochs: int) -> Work:
         """Return how much there is to do, with so many passes of fine-tuning."""
-        lesson, extractor, tested = self._lesson, self._opened.extractor, self._sealed.digests
+        lesson, extractor, tested = self._lesson, self.opened.extractor, self._sealed.digests
         n_photos, n_new = len(lesson.photos.files), extractor.n_missing(lesson.photos.digests)
         return Work(
             n_photos=n_photos,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.base.errors import MissingPackage, SettingsError, UnknownBackbone
 from headstart.base.progress import Progress
-from headstart.networks.table import TABLE, Backbone, Place
+from headstart.networks.table import SIDE_BY_SIDE, TABLE, Backbone, Place, together
 
 if TYPE_CHECKING:
     import openvino
@@ -56,15 +56,21 @@ def list_backbones() -> tuple[str, ...]:
 
 
 def find(name: str) -> Backbone:
-    """Return the row with this name.
+    """Return the row with this name, or what stands for several with a plus between their names.
 
     Raises:
         UnknownBackbone: No such name; suggests the nearest.
 
     Example:
-        >>> find("mobilenet_v2").feature_size
-        1280
+        >>> find("mobilenet_v2").feature_size, len(find("mobilenet_v2+efficientnet_lite0").parts)
+        (1280, 2)
     """
+    names = list(dict.fromkeys(name.split(SIDE_BY_SIDE)))
+    rows = [_find(one) for one in names]
+    return rows[0] if len(rows) == 1 else together(*rows)
+
+
+def _find(name: str) -> Backbone:
     for row in TABLE:
         if row.name == name:
             return row

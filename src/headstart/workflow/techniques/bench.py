@@ -10,9 +10,9 @@ from headstart.base.arrays import Floats, Labels
 from headstart.base.progress import Progress, Stopwatch
 from headstart.base.settings import Settings
 from headstart.networks import engine
-from headstart.networks.features import Extractor
+from headstart.networks.features import Extractor, Together
 from headstart.networks.sweep import Pace, Sweep
-from headstart.networks.table import Backbone
+from headstart.networks.table import Backbone, together
 from headstart.photos.splits import Lesson
 from headstart.pictures import pixels
 from headstart.statistics import calibration
@@ -68,7 +68,7 @@ class Opened:
     """
 
     row: Backbone
-    extractor: Extractor
+    extractor: Extractor | Together
     kind: str
     ledger: Ledger
     watch: Stopwatch
@@ -105,7 +105,7 @@ def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:
 
 def sweep_of(opened: Sequence[Opened]) -> Sweep:
     """Return what feeds all backbones while photos are read."""
-    return Sweep([one.extractor for one in opened])
+    return Sweep([one.extractor for one in opened if isinstance(one.extractor, Extractor)])
 
 
 def note(opened: Sequence[Opened], pace: Pace) -> None:
@@ -115,6 +115,19 @@ def note(opened: Sequence[Opened], pace: Pace) -> None:
         if n_fed:
             one.watch.add("features", fed_s + n_fed * read_s)
             one.ledger.note(ask=fed_s / n_fed)
+
+
+def side_by_side(opened: Sequence[Opened], bench: Bench) -> Opened:
+    """Return backbones that were opened for pictures of one size as one, their features side by side.
+
+    What they took by then was taken for this one, too.
+    """
+    first, row = opened[0], together(*(one.row for one in opened))
+    watch = Stopwatch()
+    for stage in ("prepare", "features"):
+        watch.seconds[stage] = sum(one.watch.seconds.get(stage, 0.0) for one in opened)
+    extractor = Together(tuple(one.extractor for one in opened if isinstance(one.extractor, Extractor)))
+    return Opened(row, extractor, first.kind, Ledger(bench.store, extractor.identity), watch)
 
 
 def examples_of(lesson: Lesson, size_px: int, fit: str) -> pixels.Pixels:
