@@ -19,7 +19,7 @@ from headstart.storage.store import Store
 from headstart.workflow.preparation import list_photos, prepare
 from headstart.workflow.techniques import tuning
 from headstart.workflow.techniques.bench import Bench, open_backbone
-from headstart.workflow.trial import Trial
+from headstart.workflow.techniques.trial import Trial
 
 BACKBONE, SIZE_PX = "mobilenet_v2", 224
 SEEDS = (0, 1, 2)

@@ -11,7 +11,7 @@ from headstart.base.settings import Settings
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Costs, Work
 from headstart.workflow.plan import Plan
-from headstart.workflow.trial import Prospect, Trial
+from headstart.workflow.techniques.trial import Prospect, Trial
 
 WORK = Work(120, 100, 20, 30, 0, 0, 8, 3, 0, 100, 1, 1, 1, 1, True)
 

@@ -32,7 +32,7 @@ from headstart.statistics.significance import compare_all
 from headstart.training.suspects import Judgement
 from headstart.workflow.preparation import Photos, fingerprint, summarised
 from headstart.workflow.scoring import Tested
-from headstart.workflow.trial import Trial
+from headstart.workflow.techniques.trial import Trial
 
 
 @dataclass(frozen=True, eq=False)

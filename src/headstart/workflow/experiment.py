@@ -29,13 +29,13 @@ from headstart.training.suspects import Judgement, judge
 from headstart.workflow import illustration
 from headstart.workflow.conclusion import Case, results_of, with_versions
 from headstart.workflow.illustration import Material
-from headstart.workflow.pairing import pairs
 from headstart.workflow.plan import Plan
 from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
 from headstart.workflow.techniques.bench import Bench, image_size_px, open_backbone
 from headstart.workflow.techniques.draft import Trained
-from headstart.workflow.trial import Prospect, Trial
+from headstart.workflow.techniques.pairing import pairs
+from headstart.workflow.techniques.trial import Prospect, Trial
 
 CHECKED_AGAIN = 4
 KEPT_MODEL_ERROR = 1e-3

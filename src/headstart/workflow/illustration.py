@@ -21,7 +21,7 @@ from headstart.results.run import Run
 from headstart.results.suspect import Suspect
 from headstart.storage.store import Kind, Store
 from headstart.workflow.preparation import Photos
-from headstart.workflow.trial import Trial
+from headstart.workflow.techniques.trial import Trial
 
 KIND: Kind = "reports"
 """What thumbnails and the map are called in the store."""

@@ -10,7 +10,7 @@ from headstart.base.words import in_words
 from headstart.networks.table import SIDE_BY_SIDE, Backbone
 from headstart.results.cost import Forecast
 from headstart.workflow import forecast
-from headstart.workflow.trial import Prospect, Trial
+from headstart.workflow.techniques.trial import Prospect, Trial
 
 REVISED = 1.2
 """Where the forecast that is made when all photos are read is so many times the first, or less than the first

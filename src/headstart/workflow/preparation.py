@@ -30,7 +30,7 @@ from headstart.sources.dataset import Dataset
 from headstart.training import augmentation
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, note, sweep_of
-from headstart.workflow.trial import Prospect
+from headstart.workflow.techniques.trial import Prospect
 
 TASTED = 64
 """Photos that the time of reading one is measured on."""

@@ -6,7 +6,7 @@ from headstart.networks.table import Backbone, together
 from headstart.photos.splits import Lesson, Sealed
 from headstart.statistics.metrics import log_loss
 from headstart.workflow.techniques.bench import Bench, side_by_side
-from headstart.workflow.trial import Trial
+from headstart.workflow.techniques.trial import Trial
 
 
 def pairs(
