@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
 
-.PHONY: help demo test lint suite test-all bench lock clean
+.PHONY: help demo test lint suite test-all bench container-steps lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 @/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -44,12 +44,20 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on
 	$(BIN)/python benchmarks/article.py $(DATA)
 	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/exports.py $(DATA)
+	$(BIN)/python benchmarks/serving.py $(DATA)
+
+container-steps: $(READY) ## carry out the Dockerfile's steps without an engine; RUN=a run folder, PHOTO=a photo
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python container/steps.py $(RUN) $(PHOTO)
 
 lock: $(READY) ## pin anew what is tested, for every Python and system
 	$(BIN)/python -m pip install --quiet "uv>=0.9"
-	$(BIN)/uv --no-config --no-python-downloads pip compile pyproject.toml --extra cpu --extra dicom --extra tensorboard --extra mlflow --extra export --group dev \
+	$(BIN)/uv --no-config --no-python-downloads pip compile pyproject.toml --extra cpu --extra dicom --extra tensorboard --extra mlflow --extra serve --extra export --group dev \
 		--universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv --no-config --no-python-downloads pip compile container/requirements.in --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --quiet \
+		--annotation-style line --custom-compile-command "make lock" --output-file container/requirements.lock
 
 clean: ## remove the virtual environment and the caches, and keep the runs
 	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
