@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import Finished, text_of
 
+import headstart
 from headstart.base import filenames, records
 from headstart.base.errors import DataError, RunError
 from headstart.cli import main
@@ -320,5 +321,16 @@ def test_features_of_stages_and_of_joined_backbones(run: Path, finished: Finishe
     Classifier(record, made.on(whole)).save(run / "model")
     made.save(run / "model")
     told = shipment.export(run, ["openvino", "onnx", "litert"])
+    assert told.refused == ()
     assert [one.n_other_labels for one in told.exports] == [0, 0, 0]
     assert max(one.largest_difference for one in told.exports) < 1e-4
+
+
+def test_a_run_that_keras_runs_goes_to_openvino_too(photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tried: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "engine": "keras"}
+    headstart.compare(photos, out=str(run), folds=0, report=False, **tried)
+    assert (run / "model" / "model.keras").exists()
+    made = shipment.export(run, ["openvino", "onnx"])
+    assert made.refused == ()
+    assert [one.n_other_labels for one in made.exports] == [0, 0]

@@ -42,7 +42,9 @@ def _save_frozen(network: Network, folder: str) -> None:
     def constant(image: Any) -> dict[str, Any]:
         return dict(zip(names, frozen(image), strict=True))
 
-    tensorflow.saved_model.save(tensorflow.Module(), folder, signatures={SIGNATURE: constant})
+    # What an activation's gradient is made of are no constants, and nothing is trained from here.
+    options = tensorflow.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tensorflow.saved_model.save(tensorflow.Module(), folder, {SIGNATURE: constant}, options)
 
 
 def _converted(saved: str, network: Network, precision: str) -> bytes:

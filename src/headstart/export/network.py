@@ -13,7 +13,8 @@ from headstart.base.progress import Progress
 from headstart.export.subject import Subject
 from headstart.networks import backbones, engine, pieces
 from headstart.networks.backbones import import_keras, import_openvino
-from headstart.networks.engine import Engine, KerasEngine, OpenVINOEngine
+from headstart.networks.engine import KerasEngine, OpenVINOEngine
+from headstart.networks.pieces import Pieces
 
 if TYPE_CHECKING:
     import openvino
@@ -55,41 +56,39 @@ class Network:
             MissingPackage: TensorFlow is not installed.
         """
         keras = import_keras()
-        engine = self._keras_engine()
-        network = engine.model
-        layer = network.layers[0]
-        layer.name = network.input.name = INPUT
+        whole = self._pieces.on(KerasEngine(self._backbone))
+        assert isinstance(whole, KerasEngine)
+        network = whole.model
+        network.layers[0].name = network.input.name = INPUT
         named = dict(zip(OUTPUTS, network.outputs, strict=False))
         return keras.Model(network.input, named, name="headstart")
 
-    def _keras_engine(self) -> KerasEngine:
-        run_engine = self.subject.model.engine
-        if isinstance(run_engine, KerasEngine):
-            return run_engine
-        found = pieces.load(self.subject.run.model)
-        whole = found.on(
-            KerasEngine(found.backbone) if found.backbone else self._pretrained(len(found.weights))
-        )
-        assert isinstance(whole, KerasEngine)
-        return whole
+    @functools.cached_property
+    def _pieces(self) -> Pieces:
+        return pieces.load(self.subject.run.model)
 
-    def _pretrained(self, n_features: int) -> Engine:
-        """Return the pretrained network of so many features, or several joined: `a+b`."""
+    @functools.cached_property
+    def _backbone(self) -> "Model":
+        """What the head stands on: the fine-tuned network, the pretrained one, or several joined, `a+b`."""
+        if self._pieces.backbone is not None:
+            return self._pieces.backbone
         rows = [backbones.find(name) for name in self.subject.model.record.backbone.split("+")]
-        is_last = n_features == sum(row.feature_size for row in rows)
-        engines = [
-            KerasEngine(
-                backbones.build(
-                    row.name,
-                    features="last" if is_last else "stages",
-                    image_size_px=self.image_size_px,
-                    weights_dir=self.subject.settings.weights_folder,
-                    progress=self._progress,
-                )
+        is_last = len(self._pieces.weights) == sum(row.feature_size for row in rows)
+        networks = [
+            backbones.build(
+                row.name,
+                features="last" if is_last else "stages",
+                image_size_px=self.image_size_px,
+                weights_dir=self.subject.settings.weights_folder,
+                progress=self._progress,
             )
             for row in rows
         ]
-        return engines[0] if len(engines) == 1 else engine.join(engines)
+        if len(networks) == 1:
+            return networks[0]
+        joined = engine.join([KerasEngine(network) for network in networks])
+        assert isinstance(joined, KerasEngine)
+        return joined.model
 
     @functools.cached_property
     def function(self) -> Any:
@@ -108,14 +107,16 @@ class Network:
 
     @functools.cached_property
     def openvino(self) -> "openvino.Model":
-        """An OpenVINO graph: that of the run itself, which eats floats and any number of pictures.
+        """An OpenVINO graph that eats floats, any number of pictures: that of the run where it has one.
 
         Raises:
-            EngineMismatch: It is one of Keras, and OpenVINO does not know an operation in it.
+            EngineMismatch: Keras runs it, and OpenVINO does not know an operation in it.
         """
-        run_engine = self.subject.model.engine
-        graph = run_engine.graph if isinstance(run_engine, OpenVINOEngine) else engine.convert(self.keras)
-        return _eating_floats(graph, self.image_size_px)
+        whole = self.subject.model.engine
+        if not isinstance(whole, OpenVINOEngine):
+            whole = self._pieces.on(OpenVINOEngine(engine.convert(self._backbone)))
+        assert isinstance(whole, OpenVINOEngine)
+        return _eating_floats(whole.graph, self.image_size_px)
 
 
 def _eating_floats(graph: "openvino.Model", size_px: int) -> "openvino.Model":

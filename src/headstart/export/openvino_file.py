@@ -35,6 +35,7 @@ def write(network: Network, path: Path, precision: str) -> None:
 
     graph = network.openvino.clone()
     _convolve_head(graph)
+    _reshape_plainly(graph)
     if precision == "int8":
         graph = _quantised(graph, network)
     _keep_precise(graph)
@@ -55,12 +56,26 @@ def _convolve_head(graph: "openvino.Model") -> None:
         features, weights = (product.input_value(index) for index in (0, 1))
         kernel = np.array(weights.get_node().data).T[:, :, None, None]
         bias = np.array(add.input_value(1).get_node().data).reshape(1, -1, 1, 1)
-        # Not unsqueeze, in whose place it puts a node without the mark. 0: as many pictures as there are.
-        place = ops.reshape(features, np.array([0, kernel.shape[1], 1, 1]), True)
+        place = ops.reshape(features, np.array([0, kernel.shape[1], 1, 1]), True)  # 0: as many as there are
         one = ops.convolution(place, np.ascontiguousarray(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
         logits = ops.reshape(ops.add(one, bias), np.array([0, bias.size]), True)
         for target in list(add.output(0).get_target_inputs()):
             target.replace_source_output(logits.output(0))
+    graph.validate_nodes_and_infer_types()
+
+
+def _reshape_plainly(graph: "openvino.Model") -> None:
+    """Put a reshape where axes are taken away or added: OpenVINO does so itself, and loses the mark."""
+    from openvino import opset13 as ops
+
+    for node in graph.get_ordered_ops():
+        shape = list(node.output(0).partial_shape) if node.get_type_name() in ("Squeeze", "Unsqueeze") else []
+        if not shape or not all(size.is_static for size in shape[1:]) or shape[0].is_static:
+            continue
+        sizes = np.array([0, *(size.get_length() for size in shape[1:])])
+        plain = ops.reshape(node.input_value(0), sizes, True)
+        for target in list(node.output(0).get_target_inputs()):
+            target.replace_source_output(plain.output(0))
     graph.validate_nodes_and_infer_types()
 
 
