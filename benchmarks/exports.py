@@ -57,7 +57,9 @@ def with_family(run: Path, name: str, out: Path) -> Path:
         size_px = int(network.input.shape[1])
         pictures = some_photos(run, size_px, record.fit)
         features = KerasEngine(network)(pictures)
-        centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-3
+        centre, least = features.mean(axis=0), 0.02 * np.abs(features).max()
+        # What hardly varies would make rounding count for more than the photos.
+        spread = np.maximum(features.std(axis=0), least)
         weights = np.random.default_rng(1).normal(size=(len(centre), len(record.class_names))) * 2
         weights = (weights / spread[:, None] / np.sqrt(len(centre))).astype(np.float32)
         references = features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -38,7 +38,9 @@ def with_model(run: Path, name: str, size_px: int) -> Path:
     )
     pictures = made_photos(size_px, 8)
     features = KerasEngine(network)(pictures)
-    centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-3
+    centre, least = features.mean(axis=0), 0.02 * np.abs(features).max()
+    # What hardly varies would make rounding count for more than the photos.
+    spread = np.maximum(features.std(axis=0), least)
     random = np.random.default_rng(1)
     weights = random.normal(size=(features.shape[1], len(record.class_names))) * 2
     weights = (weights / spread[:, None] / np.sqrt(len(centre))).astype(np.float32)
