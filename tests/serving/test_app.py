@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def served(garments: Path) -> Iterator[Served]:
     """A run as it is served, with low limits."""
-    settings = Serving(max_files=16, max_queue=16, max_megabytes=1, max_megapixels=1)
+    settings = Serving(max_files=16, max_queue=16, max_megabytes=4, max_megapixels=1)
     with serving([garments], settings) as running:
         yield running
 
@@ -116,7 +116,7 @@ def test_every_problem_has_one_shape(served: Served, garments: Path) -> None:
          "Encode the bytes of the file, without a prefix."),
         ("POST", "/v1/predict", {"files": form * 17}, 413, "The request holds more than 16 pictures.",
          "Send at most 16 at once."),
-        ("POST", "/v1/predict", {"content": bytes(1_000_001)}, 413, "The request has more than 1 MB.",
+        ("POST", "/v1/predict", {"content": bytes(4_000_001)}, 413, "The request has more than 4 MB.",
          "Send fewer pictures at once, or smaller ones."),
         ("POST", "/v1/predict", {"content": PNG, "headers": {"Content-Encoding": "gzip"}}, 415,
          "The request is compressed.", "Send it without Content-Encoding."),
@@ -156,7 +156,7 @@ def test_nothing_of_an_upload_is_said_again_or_kept(
         "text": marked,
         "jpeg": b"\xff\xd8\xff\xe0" + marked,
         "png": PNG[:40] + marked + PNG[40:],
-        "large": marked * 12_000,
+        "large": marked * 45_000,  # more than a form's parser would keep in memory by itself
     }
     for content in pictures.values():
         got = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from served import Served, blotches, heic_picture, saved, serving
+from served import Served, blotches, heic_picture, saved, serving, write_run
 from test_report_page import CONTRASTS
 
 from headstart import load
@@ -220,6 +220,25 @@ def test_a_keyboard_reaches_all_and_names_are_told(
         'img "blotches_00.png"',
     ):
         assert told in tree
+
+
+def test_another_model_is_asked_about_the_same_photos(
+    browser: "Browser", garments: Path, files: list[Path], tmp_path: Path
+) -> None:
+    other = write_run(tmp_path / "other", seed=1)
+    with serving([garments, other]) as served:
+        shown = show(browser, served.host)
+        page = shown.page
+        page.set_input_files("#files", files[0])
+        shown.answered(1)
+        page.get_by_label("Model").select_option("other")
+        page.get_by_text("other tells 3 classes apart").wait_for()
+        shown.answered(1)
+        [expected] = load(other).predict(files[0])
+        share = max((expected.probabilities or {}).values())
+        assert f"{100 * share:.1f}%" in page.inner_text(".answer")
+        assert shown.complaints == []
+        page.context.close()
 
 
 def test_a_token_is_asked_for_once(browser: "Browser", garments: Path, files: list[Path]) -> None:
