@@ -50,11 +50,11 @@ def main() -> None:
             "seconds": asked.seconds,
             "clients": asked.clients,
             "start": started(own),
-            "files_before": from_files(run, photos),
+            "files_before": from_files(run, photos, min(20, asked.seconds)),
             "photos": under_load(own, photos, asked.seconds, asked.clients, bad=0.0),
             "a_tenth_bad": under_load(own, photos, asked.seconds, asked.clients, bad=0.1),
-            "plain_keras": under_load(plain, photos, min(60, asked.seconds), asked.clients, bad=0.0),
-            "files_after": from_files(run, photos),
+            "plain_keras": under_load(plain, photos, min(60, max(20, asked.seconds)), asked.clients, bad=0.0),
+            "files_after": from_files(run, photos, min(20, asked.seconds)),
         }
     raw = (figures["files_before"] + figures["files_after"]) / 2
     figures["part_of_raw"] = figures["photos"]["photo"]["per_second"] / raw
@@ -103,7 +103,7 @@ def is_ready() -> bool:
         return False
 
 
-def from_files(run: Path, photos: Path, seconds: float = 20) -> float:
+def from_files(run: Path, photos: Path, seconds: float) -> float:
     """Photos a second from files, by one process that does nothing else."""
     model = headstart.load(run)
     files = sorted(photos.rglob("*.jpg"))
@@ -119,7 +119,7 @@ def from_files(run: Path, photos: Path, seconds: float = 20) -> float:
 def under_load(command: list[str], photos: Path, seconds: int, clients: int, *, bad: float) -> dict[str, Any]:
     """What clients saw, by kind of request, and the server's memory after a warm-up and at the end."""
     with listening(command) as process, tempfile.TemporaryDirectory() as folder:
-        clients_run(photos, WARM_UP_S, clients, bad, Path(folder) / "warm")
+        clients_run(photos, min(WARM_UP_S, seconds), clients, bad, Path(folder) / "warm")
         memory: list[float] = []
         is_over = threading.Event()
         watch = threading.Thread(target=watch_memory, args=(process.pid, memory, is_over))
@@ -146,9 +146,10 @@ def clients_run(photos: Path, seconds: int, clients: int, bad: float, prefix: Pa
     words += ["--host", f"http://127.0.0.1:{PORT}", "-u", str(clients), "-r", str(clients)]
     words += ["-t", f"{seconds}s", "--csv", str(prefix), "--exit-code-on-error", "0"]
     environment = os.environ | {"SERVING_PHOTOS": str(photos), "SERVING_BAD": str(bad)}
-    subprocess.run(
-        [sys.executable, "-m", "locust", *words], env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "locust", *words]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
 
 
 def stats(table: Path) -> dict[str, dict[str, float]]:
