@@ -145,6 +145,36 @@ The default comparison from an empty cache:
 {table(("photos", "forecast", "actual", "off by"), rows)}"""
 
 
+def serving(figures: dict[str, Any]) -> str:
+    """Return what a server answers under load, beside the engine from files and a plain server."""
+    raw = (figures["files_before"] + figures["files_after"]) / 2
+    rows = [("from files, as `headstart predict`", f"{raw:.0f}", "", "", "", "")]
+    for said, name in (
+        ("`headstart serve`", "photos"),
+        ("`headstart serve`, a tenth of the requests bad", "a_tenth_bad"),
+        ("FastAPI and Keras, as people write it", "plain_keras"),
+    ):
+        one = figures[name]["photo"]
+        milliseconds = "{p50_ms:.0f} / {p95_ms:.0f} / {p99_ms:.0f}".format(**one)
+        first, last = (figures[name][f"memory_mb_{third}_third"] for third in ("first", "last"))
+        failed = sum(kind["failed"] for kind in figures[name].values() if isinstance(kind, dict))
+        rows.append(
+            (said, f"{one['per_second']:.0f}", milliseconds, f"{failed}", f"{first:.0f}", f"{last:.0f}")
+        )
+    start = figures["start"]
+    header = ("", "photos/s", "p50 / p95 / p99, ms", "failed", "MB, first third", "MB, last third")
+    return f"""\
+## Serving
+
+{figures["clients"]} clients on the same machine, whose work is in these figures, send photos of animals for \
+{figures["seconds"]} s (the plain server for a minute at most) to mobilenet_v2:
+
+{table(header, rows)}
+That is {figures["part_of_raw"]:.0%} of the engine's own rate and {figures["times_plain"]:.0f} times the plain \
+server's. From start to the first answer {start["seconds"]:.1f} s, with {start["memory_mb"]:.0f} MB.
+"""
+
+
 def main() -> None:
     """Write the page."""
     kept = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
@@ -156,7 +186,7 @@ def main() -> None:
     sections = [INTRODUCTION]
     if {"article", "article_timed"} <= set(kept):
         sections.append(article(kept["article"], kept["article_timed"]))
-    for section in (extraction, commands, finetuning, forecasts):
+    for section in (extraction, commands, finetuning, forecasts, serving):
         if section.__name__ in kept:
             sections.append(section(kept[section.__name__]))
     sections.append("## Measured on\n\n" + "\n".join(about) + "\n")
