@@ -171,7 +171,8 @@ def serving(figures: dict[str, Any]) -> str:
 
 {table(header, rows)}
 That is {figures["part_of_raw"]:.0%} of the engine's own rate and {figures["times_plain"]:.0f} times \
-that of the plain server. From start to the first answer {start["seconds"]:.1f} s, with {start["memory_mb"]:.0f} MB.
+that of the plain server. From start to the first answer {start["seconds"]:.1f} s, with \
+{start["memory_mb"]:.0f} MB.
 """
 
 
