@@ -35,7 +35,7 @@ def train(photos: Path, folder: Path, seed: int, views: int) -> dict[str, float]
         bench = Bench(settings, claimed.work, store, console)
         listed = list_photos(bench)
         backbone = open_backbone(backbones.find(BACKBONE), SIZE_PX, bench)
-        data = prepare(claimed, listed, [backbone], bench)
+        data = prepare(claimed, listed, [backbone], (), bench)
         opened = Trial(backbone, data.lesson, data.sealed, bench)
         assert opened.heads.heads
         start = time.perf_counter()

@@ -109,7 +109,8 @@ def test_help_shows_the_defaults() -> None:
         "[default: mobilenet_v2,efficientnet_lite0]",
         "[default: features,finetune]",
         "[default: runs/NAME]",
-        "[default: the backbone's own, or the photos' if all are squares near it]",
+        "[default: auto]",
+        "[default: 5 below 1,000 photos where no validation part is given, else 0]",
         "[default: 0.0002]",
     ):
         assert shown in text
@@ -176,6 +177,10 @@ def test_an_option_gives_the_value_that_its_setting_has() -> None:
         (
             "compare photos --fit crup",
             "Invalid value for '--fit': 'crup' is not one of 'squash', 'crop', 'pad'.\n",
+        ),
+        (
+            "compare photos --image-size big",
+            "Invalid value for '--image-size': 'big' is neither auto nor a whole number.\n",
         ),
         ("compare photos --seed x", "Invalid value for '--seed': 'x' is not a valid integer.\n"),
         ("compare photos --techniques magic", "techniques is 'magic'.\nChoose one of features, finetune.\n"),

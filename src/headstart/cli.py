@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from headstart import __version__
 from headstart.base.errors import HeadstartError, MissingPackage, SettingsError
-from headstart.base.settings import TECHNIQUES, Reading, Serving, Settings, from_toml
+from headstart.base.settings import AUTO, TECHNIQUES, Reading, Serving, Settings, from_toml
 
 if TYPE_CHECKING:
     from headstart.base.progress import Progress
@@ -134,6 +134,21 @@ def words(value: str) -> tuple[str, ...]:
     return found
 
 
+def number_or_auto(value: str) -> int | str:
+    """Return a whole number, or auto.
+
+    Raises:
+        ValueError: It is neither.
+
+    Example:
+        >>> number_or_auto("auto"), number_or_auto("288")
+        ('auto', 288)
+    """
+    if value != AUTO and not value.isdecimal():
+        raise ValueError(f"{value!r} is neither auto nor a whole number.")
+    return value if value == AUTO else int(value)
+
+
 def settings_options(*left_out: str) -> Callable[[Command], Command]:
     """Return a decorator that adds an option for each field of `Settings` but `data` and those named."""
 
@@ -171,7 +186,7 @@ def _click_type(known: "dataclasses.Field[Any]") -> Any:
         return words
     if "choices" in known.metadata:
         return click.Choice(known.metadata["choices"])
-    kinds: dict[Any, Any] = {int: int, int | None: int, float: float}
+    kinds: dict[Any, Any] = {int: int, int | None: int, float: float, int | Literal["auto"]: number_or_auto}
     return kinds.get(known.type, str)
 
 

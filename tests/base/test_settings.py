@@ -37,6 +37,7 @@ def test_every_option_has_help_that_is_a_sentence() -> None:
         ("patience", 0, "patience is 0.\nGive 1 or more."),
         ("batch_size", -4, "batch_size is -4.\nGive 1 or more."),
         ("image_size", 16, "image_size is 16.\nGive 32 or more."),
+        ("image_size", "large", "image_size is 'large'.\nGive auto, or a number of pixels."),
         ("learning_rate", 0.0, "learning_rate is 0.0.\nGive a number above 0."),
         ("learning_rate", float("nan"), "learning_rate is nan.\nGive a number above 0."),
         ("test", 0.0, "test is 0.0.\nGive a part of all photos, above 0 and below 0.9."),
@@ -88,6 +89,10 @@ def test_what_the_command_line_names_goes_before_the_file(tmp_path: Path) -> Non
         (
             'data = "photos"\nseed = "seven"\n',
             "{}: Expected `int`, got `str` - at `$.seed`.\nGive the value in that type.",
+        ),
+        (
+            'data = "photos"\nimage_size = "large"\n',
+            "{}: Invalid enum value 'large' - at `$.image_size`.\nGive the value in that type.",
         ),
         ("seed = 7\n", "{}: Object missing required field `data`.\nGive the value in that type."),
         ('data = "photos"\nfit = "crup"\n', "fit is 'crup'.\nChoose one of squash, crop, pad."),

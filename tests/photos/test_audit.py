@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -511,6 +511,59 @@ def test_the_squares_among_the_animals_are_a_shortcut(shared_data: Path) -> None
         "Class 'snake",
     ]
     assert all("image size alone" in detail for detail in told)
+
+
+class Sizes:
+    """An onlooker that sees nothing, for whom JPEGs are decoded at some sizes."""
+
+    title = "Checking photos"
+
+    def __init__(self, *decoded_px: int) -> None:
+        self.decoded_px = decoded_px
+
+    def wanted(self, digests: Sequence[str]) -> tuple[str, ...]:
+        return ()
+
+    def look(self, digest: str, picture: pixels.Picture) -> None:
+        raise AssertionError(digest)
+
+    def take(self, seen: Sequence[None]) -> None:
+        assert not seen
+
+    def end(self) -> None:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["animals", "flowers"])
+def test_what_is_found_is_the_same_at_any_size_of_decoding(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    listed, found = listing.load(shared_data / name), []
+    with Store(Progress(), tmp_path / "store") as store:
+        for sizes in ((64,), (448,), (768, 576)):
+            found.append(audit(listed, store=store, progress=Progress(), onlooker=Sizes(*sizes)))
+    for other in found[1:]:
+        assert np.array_equal(other.groups, found[0].groups)
+        assert other.findings == found[0].findings
+
+
+def test_what_was_decoded_at_one_of_several_sizes_need_not_be_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = listing.load(photos)
+    with Store(Progress(), tmp_path / "store") as store:
+        first = audit(listed, store=store, progress=Progress(), onlooker=Sizes(100, 20))
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("a photo was decoded again")
+
+        monkeypatch.setattr(pixels, "decode", refuse)
+        for size_px in (100, 20):
+            again = audit(listed, store=store, progress=Progress(), onlooker=Sizes(size_px))
+            assert again.digests == first.digests
+        with pytest.raises(AssertionError, match="decoded again"):
+            audit(listed, store=store, progress=Progress(), onlooker=Sizes(64))
 
 
 def test_progress_is_told_of_each_photo(photos: Path) -> None:

@@ -321,6 +321,85 @@ def test_fractions_are_near(sizes: list[int], seed: int, validation: float, test
         assert abs(in_validation - validation * size) < 1.5 and abs(in_test - test * size) < 1.5
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(3, 200), min_size=2, max_size=8),
+    seed=st.integers(0, 9),
+    validation=st.floats(0.05, 0.45),
+    test=st.floats(0.05, 0.45),
+    has_validation=st.booleans(),
+    share=st.floats(0, 1),
+)
+def test_pinned_photos_are_in_train_and_the_fractions_stay(
+    sizes: list[int], seed: int, validation: float, test: float, has_validation: bool, share: float
+) -> None:
+    found, random = audit_of(rows_of(*sizes)), np.random.default_rng(seed)
+    most = splits.pinnable(validation, test)
+    pinned = [
+        int(index)
+        for label, size in enumerate(sizes)
+        for index in random.permutation(np.flatnonzero(found.dataset.labels == label))[
+            : int(share * most * size)
+        ]
+    ]
+    fractions = {"validation": validation, "test": test, "has_validation": has_validation}
+    split = splits.split(found, seed=seed, pinned=pinned, **fractions)  # type: ignore[arg-type]
+    assert {*split.parts[pinned]} <= {"train"}
+    plain = splits.split(found, seed=seed, **fractions)  # type: ignore[arg-type]
+    for label in range(len(sizes)):
+        assert counts(split, found, label) == counts(plain, found, label)
+    is_free = ~np.isin(np.arange(len(split.parts)), pinned)
+    if not pinned:
+        assert (split.parts == plain.parts)[is_free].all()
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    groups=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), max_size=60),
+    seed=st.integers(0, 9),
+    data=st.data(),
+)
+def test_pinned_photos_take_their_groups_along_as_far_as_there_is_room(
+    groups: list[tuple[int, int]], seed: int, data: st.DataObject
+) -> None:
+    sized = [*((label, 1) for label in range(3) for _ in range(3)), *groups]
+    rows = [
+        (f"{number}/{one}", label, "", number)
+        for number, (label, size) in enumerate(sized)
+        for one in range(size)
+    ]
+    found = audit_of(rows)
+    pinned = data.draw(st.sets(st.integers(0, len(rows) - 1), max_size=len(rows) // 3))
+    parts = splits.split(found, seed=seed, validation=0.15, test=0.2, pinned=pinned).parts
+    for label in range(3):
+        own = [number for number, (of, _) in enumerate(sized) if of == label]
+        assert {*parts[found.dataset.labels == label]} == {*splits.PARTS}
+        for number in own:
+            assert len({*parts[found.groups == number]}) == 1
+        of_pinned = {*found.groups[list(pinned)].tolist()}
+        tied = sorted((sized[number][1], number) for number in own if number in of_pinned)
+        n_photos, n_tied = sum(sized[number][1] for number in own), sum(size for size, _ in tied)
+        if n_tied <= 0.4 * n_photos and len(own) - len(tied) >= 2:
+            assert all((parts[found.groups == number] == "train").all() for _, number in tied)
+
+
+def test_pinned_photos_beyond_the_room_go_last() -> None:
+    """Of ten groups of ten all but one are pinned: four stay in train, and the free one goes first."""
+    rows = [(f"{number:03}", 0, "", number // 10) for number in range(100)]
+    rows += [(f"other {number:03}", 1, "", 100 + number) for number in range(100)]
+    found = audit_of(rows)
+    split = splits.split(found, seed=0, validation=0.1, test=0.1, pinned=range(0, 90, 10))
+    assert counts(split, found, 0) == (80, 10, 10)
+    assert set(split.parts[90:100]) == {"test"}
+
+
+def test_pinned_photos_of_a_given_train_part_stay_beside_other_given_parts() -> None:
+    found = audit_of(renumber(rows_of(40, 40, part="train"), rows_of(10, 10, part="test")))
+    split = splits.split(found, seed=0, validation=0.25, test=0.2, pinned=range(0, 80, 3))
+    assert set(split.parts[:80:3]) == {"train"}
+    assert counts(split, found) == (60, 20, 20)
+
+
 def test_the_messy_folder_cannot_be_split_until_its_single_zebra_is_left_out(shared_data: Path) -> None:
     found = audited(listing.load(shared_data / "messy"))
     assert text_of(SmallClass, found) == (

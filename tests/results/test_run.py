@@ -98,7 +98,7 @@ def test_a_failure_after_training_does(tmp_path: Path) -> None:
     )
     assert refused(folder, other) == (
         f"{folder} was made with other settings: backbones was tiny, now tiny,mobilenet_v2; "
-        "techniques was features,finetune, now features; image_size was not given, now 64.\n"
+        "techniques was features,finetune, now features; image_size was auto, now 64.\n"
         "Name another folder: --out RUN."
     )
     with claim(folder, SETTINGS) as claimed:
@@ -190,11 +190,11 @@ def test_an_unfinished_run_has_no_results(tmp_path: Path) -> None:
 
 def test_results_of_another_version_are_refused(tmp_path: Path, finished: Finished) -> None:
     text = (finished.folder / "results.json").read_text(encoding="utf-8")
-    (tmp_path / "results.json").write_text(text.replace('"schema_version": 5', '"schema_version": 6'))
+    (tmp_path / "results.json").write_text(text.replace('"schema_version": 6', '"schema_version": 7'))
     with pytest.raises(RunError) as caught:
         Run(tmp_path).results()
     assert str(caught.value) == (
-        f"{tmp_path} was made by another version of Headstart: the schema of its results is 6, not 5.\n"
+        f"{tmp_path} was made by another version of Headstart: the schema of its results is 7, not 6.\n"
         "Run the command again with a new --out."
     )
 

@@ -96,7 +96,7 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
 
 def test_results_have_the_documented_shape(finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
-    assert results["schema_version"] == 5
+    assert results["schema_version"] == 6
     assert results["seed"] == 3
     expected = {
         "n_images": 49,
@@ -874,7 +874,8 @@ def test_a_photo_that_changes_after_it_was_read_counts_as_it_was_read(tmp_path: 
     # None of those that the kept model is asked about.
     changed = tmp_path / "photos" / next(row["path"] for row in rows if row["part"] == "train")
     out = str(tmp_path / "after")
-    settings = Settings(str(tmp_path / "photos"), ("tiny",), ("features",), out, folds=0, report=False)
+    photos, techniques = str(tmp_path / "photos"), ("features",)
+    settings = Settings(photos, ("tiny",), techniques, out=out, folds=0, report=False)
     meddler = Meddler("Checking photos", lambda: changed.write_bytes(changed.read_bytes() + b"x"))
     found = experiment.compare(settings, meddler, store_path=tmp_path / "store")
     assert found.data_sha256 == expected.data_sha256

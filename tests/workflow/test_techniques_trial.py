@@ -63,7 +63,7 @@ def test_before_the_decision_nothing_leads_to_the_test_part(photos: Path, tmp_pa
         listed = list_photos(bench)
         opened = [open_backbone(backbones.find("tiny"), 32, bench)]
         [prospect] = foresee(listed, opened, taste(listed, opened, bench), bench)
-        data = prepare(run, listed, opened, bench)
+        data = prepare(run, listed, opened, (), bench)
         trial = experiment.open_trial(prospect, data, bench)
         trained = trial.extraction.train()
         assert told_of_test(data, trial, trained) == set()

@@ -5,7 +5,7 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -19,6 +19,7 @@ TECHNIQUE_WORDS = {"features": "feature extraction", "finetune": "fine-tuning"}
 TECHNIQUES = tuple(TECHNIQUE_WORDS)
 
 FEATURES = ("stages", "last")
+AUTO: Literal["auto"] = "auto"
 FITS = ("squash", "crop", "pad")
 AUGMENTS = ("auto", "none", "light", "full")
 LAYOUTS = ("auto", "classes", "parts")
@@ -87,11 +88,10 @@ class Settings:
         "Augmentation in fine-tuning: auto drops what would change a label.",
         choices=AUGMENTS,
     )
-    image_size: int | None = option(
-        None,
-        "Pixels a side that a backbone is fed.",
+    image_size: int | Literal["auto"] = option(
+        AUTO,
+        "Pixels a side that backbones are fed; auto tries some sizes on a sample of the photos to train on.",
         minimum=32,
-        shown_default="the backbone's own, or the photos' if all are squares near it",
     )
     fit: str = option("squash", "How a photo becomes square.", choices=FITS)
     class_weight: str = option(
@@ -165,6 +165,8 @@ class Settings:
         for name in ("backbones", "techniques"):
             if not getattr(self, name):
                 raise SettingsError(f"{name} is empty.", "Name at least one.")
+        if isinstance(self.image_size, str) and self.image_size != AUTO:
+            raise SettingsError(f"image_size is {self.image_size!r}.", "Give auto, or a number of pixels.")
         for known in dataclasses.fields(self):
             _refuse_value(known, getattr(self, known.name))
         if self.unfreeze not in UNFREEZE_WORDS and not self.unfreeze.isdecimal():
@@ -261,7 +263,7 @@ def _refuse_value(known: "dataclasses.Field[Any]", value: Any) -> None:
     if "choices" in limits and not set(values) <= set(limits["choices"]):
         wrong = next(one for one in values if one not in limits["choices"])
         raise SettingsError(f"{known.name} is {wrong!r}.", f"Choose one of {', '.join(limits['choices'])}.")
-    if value is None:
+    if value is None or value == AUTO:
         return
     if "minimum" in limits and value < limits["minimum"]:
         raise SettingsError(f"{known.name} is {value}.", f"Give {limits['minimum']} or more.")

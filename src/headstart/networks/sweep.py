@@ -183,6 +183,15 @@ class Squares:
     def end(self) -> None:
         """Nothing is left to be done."""
 
+    @property
+    def digests(self) -> list[str]:
+        """The SHA-256 of the bytes of each photo, in hexadecimal."""
+        return list(self._rows)
+
+    def __contains__(self, digest: str) -> bool:
+        """Tell whether a photo is among them."""
+        return digest in self._rows
+
     def read(self, digests: Sequence[str], size_px: int) -> Iterator[Pixels]:
         """Yield the squares of photos that were seen."""
         n_bytes = 3 * size_px**2

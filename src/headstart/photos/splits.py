@@ -3,7 +3,7 @@
 import csv
 import shlex
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ PARTS = ("train", "validation", "test")
 _AGAIN = "Run the command again with a new --out."
 
 N_FOLDS = 5
+
+MOST_PINNED = 0.4
+"""Part of a class's photos that may be pinned to train: there is room for the other parts then."""
 
 IN_EVERY_FIT = -1
 """The fold of photos that cannot be held out, for without them a class would have none to be fitted on."""
@@ -256,7 +259,15 @@ def fold_numbers(
     return found
 
 
-def split(audit: Audit, *, seed: int, validation: float, test: float, has_validation: bool = True) -> Split:
+def split(
+    audit: Audit,
+    *,
+    seed: int,
+    validation: float,
+    test: float,
+    has_validation: bool = True,
+    pinned: Collection[int] = (),
+) -> Split:
     """Divide readable photos into train, validation and test.
 
     Each class is divided in the same proportions (largest remainders, at least one photo in each part),
@@ -266,12 +277,17 @@ def split(audit: Audit, *, seed: int, validation: float, test: float, has_valida
     the photos and on the seed, not on their order; one class's division does not depend on the other
     classes' photos but for rounding.
 
+    Pinned photos stay in train, and their groups with them, as long as that is at most the part of a class
+    that `pinnable` says, and leaves a group for each other part. Where groups are so large that it is more,
+    those beyond come after all others of their class: they go to another part only where it would fall short.
+
     Args:
         audit: N readable photos.
         seed: Of NumPy's default generator.
         validation: Part of the photos for validation, above 0.
         test: Part of the photos for test, above 0.
         has_validation: Whether there is to be a validation part; else its photos are in train, given or not.
+        pinned: Indices of photos that have had a say in what is trained.
 
     Raises:
         SmallClass: Classes with too few different photos for that; names them all.
@@ -286,10 +302,15 @@ def split(audit: Audit, *, seed: int, validation: float, test: float, has_valida
     pools = _pools(audit, seed)
     _refuse_small_classes(audit, pools)
     sizes = np.array([sum(map(len, pool)) for pool in pools])
+    is_pinned = np.zeros(len(parts), bool)
+    is_pinned[list(pinned)] = True
+    most = pinnable(validation, test)
+    kept = [_keep_pinned(pool, is_pinned, most, len(left)) for pool in pools]
     while left:
         part = left.pop(0)
         for label, quota in enumerate(_quotas(sizes, fractions[part])):
-            taken, pools[label] = _take(pools[label], quota, keep=1 + len(left))
+            keep = len(left) + (0 if kept[label] else 1)
+            taken, pools[label] = _take(pools[label], quota, keep=keep)
             parts[[index for group in taken for index in group]] = part
     return Split(parts)
 
@@ -350,6 +371,31 @@ def _pools(audit: Audit, seed: int) -> list[list[list[int]]]:
     return [
         _draw(pool, dataset.paths, name, seed) for pool, name in zip(free, dataset.class_names, strict=True)
     ]
+
+
+def pinnable(validation: float, test: float) -> float:
+    """Return the part of a class that may be pinned to train, whatever parts are cut from it.
+
+    Example:
+        >>> pinnable(0.15, 0.2), round(pinnable(0.3, 0.6), 3)
+        (0.4, 0.1)
+    """
+    return min(MOST_PINNED, max(0.0, 1 - validation - test))
+
+
+def _keep_pinned(pool: list[list[int]], is_pinned: NDArray[np.bool_], most: float, n_parts: int) -> int:
+    """Take the groups that stay in train out of a class's, and return how many those are.
+
+    What is left, at least `n_parts`, has those with a pinned photo at its end.
+    """
+    free = [group for group in pool if not is_pinned[group].any()]
+    # Small ones first, so that as many as can be are kept.
+    tied = sorted((group for group in pool if is_pinned[group].any()), key=len)
+    room = most * sum(map(len, pool)) + 1e-9
+    n_fitting = int(np.count_nonzero(np.cumsum([len(group) for group in tied]) <= room))
+    n_kept = min(n_fitting, max(0, len(pool) - n_parts))
+    pool[:] = [*free, *tied[n_kept:]]
+    return n_kept
 
 
 def _draw(pool: list[list[int]], paths: Sequence[str], name: str, seed: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ from headstart.statistics.significance import Comparison, Decision, Interval, In
 
 Rule = Literal["features", "finetune", "nothing"]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,33 @@ class Training:
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
     mix: float = 0.0
+
+
+@dataclass(frozen=True)
+class SizeTried:
+    """A size of picture, and what features of a sample of the training photos were worth at it.
+
+    Attributes:
+        image_size_px: Side of the squares.
+        backbone: Whose features those were.
+        n_images: Photos of the sample.
+        accuracy: Of answers for photos that were left out of the fit, one after the other.
+        log_loss: Of the same answers.
+        gain: Mean of what log loss fell by, photo by photo, from the size chosen before; 0 of the smallest.
+        standard_error: Of that mean; 0 of the smallest.
+        seconds: What it took to find out.
+        is_chosen: Whether this is the size of the run.
+    """
+
+    image_size_px: int
+    backbone: str
+    n_images: int
+    accuracy: float
+    log_loss: float
+    gain: float
+    standard_error: float
+    seconds: float
+    is_chosen: bool
 
 
 @dataclass(frozen=True)
@@ -355,6 +382,8 @@ class Results:
         n_folds: Validation was by so many folds of train and validation; 0: by the validation part alone.
         data_sha256: Of the photos that were used, their labels and their parts.
         weights_sha256: By backbone, of its pretrained weights.
+        picture_size: The sizes of picture that were tried, smallest first; none where there was no choice,
+            or where there were too few photos to choose by.
     """
 
     schema_version: int
@@ -379,6 +408,7 @@ class Results:
     seconds: float
     forecast: Forecast
     suspects_expected: Expectation | None = None
+    picture_size: tuple[SizeTried, ...] = ()
 
     def candidate(self, backbone: str, technique: str) -> Candidate:
         """Return that candidate; raises KeyError where there is none."""

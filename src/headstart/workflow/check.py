@@ -27,6 +27,7 @@ from headstart.pictures import pixels
 from headstart.sources import listing, samples
 from headstart.sources.dataset import Dataset
 from headstart.storage.store import Store
+from headstart.workflow.techniques import picture_size
 
 FIXES = {"list": "findings.csv", "quarantine": "kept.csv", "group": "groups.csv"}
 """What can be done about findings, and the file that it writes."""
@@ -126,8 +127,8 @@ def _ways(row: Backbone, files: Sequence[Path]) -> list[tuple[int, str]]:
     """
     if not weights.is_here(row, None):
         return []
-    side = pixels.common_side(files)
-    sizes_px = [row.input_size_px, *([side] if side and side != row.input_size_px else [])]
+    side = picture_size.own_side(row, pixels.common_side(files))
+    sizes_px = picture_size.candidates(row, pixels.header_sizes(files), side)
     return list(itertools.product(sizes_px, FEATURES))
 
 

@@ -21,6 +21,7 @@ from headstart.results.comparison import (
     Recommendation,
     Results,
     Shift,
+    SizeTried,
     Worth,
 )
 from headstart.results.cost import Forecast
@@ -49,6 +50,7 @@ class Case:
         curve: How accuracy on the features of that one's backbone grows with the photos.
         judgement: Labels that look wrong.
         forecast: What the run was said to cost, and what it cost.
+        picture_size: The sizes of picture that were tried.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Case:
     curve: LearningCurve
     judgement: Judgement
     forecast: Forecast
+    picture_size: tuple[SizeTried, ...]
 
     @property
     def chosen(self) -> Candidate:
@@ -176,4 +179,5 @@ def results_of(case: Case, rows: Sequence[Backbone], seconds: float) -> Results:
         seed=settings.seed,
         seconds=seconds,
         forecast=case.forecast,
+        picture_size=case.picture_size,
     )

@@ -32,7 +32,8 @@ from headstart.workflow.illustration import Material
 from headstart.workflow.plan import Plan
 from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
-from headstart.workflow.techniques.bench import Bench, image_size_px, open_backbone
+from headstart.workflow.techniques import picture_size
+from headstart.workflow.techniques.bench import Bench
 from headstart.workflow.techniques.draft import Trained
 from headstart.workflow.techniques.pairing import pairs
 from headstart.workflow.techniques.trial import Prospect, Trial
@@ -117,12 +118,13 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
     listed = list_photos(bench)
-    opened = [open_backbone(row, image_size_px(row, listed.files, settings), bench) for row in alone(rows)]
+    size = picture_size.choose(listed.photos, alone(rows), bench)
+    opened = picture_size.open_all(alone(rows), size, bench)
     pace = taste(listed, opened, bench)
     plan = Plan(
         foresee(listed, opened, pace, bench), pace.reading_s(len(listed.photos)), settings, start, progress
     )
-    photos = prepare(run, listed, [one.opened for one in plan.prospects], bench)
+    photos = prepare(run, listed, [one.opened for one in plan.prospects], size.sample, bench)
     plan.go_on([open_trial(one, photos, bench) for one in plan.prospects])
     trained = {one.candidate.name: one for one in timed(train(plan, rows, photos, bench, trackers))}
     ranking = rank(tuple(one.candidate for one in trained.values()))
@@ -150,6 +152,7 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
         curve,
         judgement,
         plan.with_actual(),
+        size.tried,
     )
     return results_of(case, alone(rows), time.perf_counter() - start)
 

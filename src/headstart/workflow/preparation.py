@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,10 +160,19 @@ def foresee(listed: Listed, opened: Sequence[Opened], pace: Pace, bench: Bench) 
     return found
 
 
-def prepare(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> Photos:
+def prepare(
+    run: Run, listed: Listed, opened: Sequence[Opened], sample: Collection[str], bench: Bench
+) -> Photos:
     """Read each photo once, for the audit and for the features by all backbones; then divide the photos.
 
     Writes photos.csv, quarantine.csv and split.csv.
+
+    Args:
+        run: Where they are written.
+        listed: The photos.
+        opened: The backbones.
+        sample: Paths of photos that have had a say already, and so must not be test photos.
+        bench: What is worked with.
 
     Raises:
         DataError: A class is too small to split.
@@ -174,13 +183,20 @@ def prepare(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) ->
     for line in remarks(told):
         bench.progress.remark(line)
     n_folds = folds_of(settings, audited.dataset)
+    pinned = np.flatnonzero(np.isin(audited.dataset.paths, list(sample)))
     split = splits.split(
         audited,
         seed=settings.seed,
         validation=settings.validation,
         test=settings.test,
         has_validation=not n_folds,
+        pinned=pinned.tolist(),
     )
+    if n_tested := int((split.parts[pinned] == "test").sum()):
+        bench.progress.remark(
+            f"{n_tested:,} of the photos that the size of the pictures was chosen by are test photos: they "
+            "are of groups so large that no others are left."
+        )
     splits.write_csv(run.folder / filenames.SPLIT, audited, split)
     parts = _parts(audited, split, settings)
     train, validation = parts["train"], parts["validation"]

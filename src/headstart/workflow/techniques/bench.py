@@ -20,9 +20,6 @@ from headstart.statistics.calibration import Calibration
 from headstart.storage.store import Store
 from headstart.workflow.forecast import Ledger
 
-NEAR = (0.75, 1.25)
-"""Photos of one size, by this part of the backbone's own, are fed as they are."""
-
 EXAMPLES = 8
 """Photos that a converted graph is compared with Keras on."""
 
@@ -141,15 +138,3 @@ def examples_of(lesson: Lesson, size_px: int, fit: str) -> pixels.Pixels:
 def unfreeze(row: Backbone, settings: Settings) -> str:
     """Return how much of a backbone is fine-tuned, as `tail.divide` takes it."""
     return row.default_unfreeze if settings.unfreeze == "auto" else settings.unfreeze
-
-
-def image_size_px(row: Backbone, files: Sequence[Path], settings: Settings) -> int:
-    """Return the size asked for; else the photos' own where it is nearly the backbone's; else the backbone's.
-
-    Squares of one size come from a camera or a scanner that is set up for it. Resizing them by a few
-    per cent blurs every detail of a pixel or two and gains nothing: on sample:textile (250 pixels), a probe
-    on mobilenet_v2 got 87% of the test photos right unscaled and 78% at 224.
-    """
-    side = pixels.common_side(files)
-    is_near = side is not None and NEAR[0] * row.input_size_px <= side <= NEAR[1] * row.input_size_px
-    return settings.image_size or (side if side is not None and is_near else row.input_size_px)

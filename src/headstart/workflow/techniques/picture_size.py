@@ -1,0 +1,368 @@
+"""The size of the pictures that backbones are fed: tried on some of the photos to train on."""
+
+import dataclasses
+import hashlib
+import math
+import shutil
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from headstart.base import records
+from headstart.base.arrays import Floats, Integers, Labels
+from headstart.base.errors import UnreadableImage
+from headstart.base.progress import Progress
+from headstart.base.settings import AUTO
+from headstart.base.words import in_a_list
+from headstart.networks.features import Extractor
+from headstart.networks.sweep import AT_ONCE, Squares
+from headstart.networks.table import Backbone
+from headstart.networks.vectors import Vectors, halved
+from headstart.photos import audit as audits
+from headstart.photos import splits
+from headstart.photos.groups import by_key
+from headstart.pictures import pixels
+from headstart.results.comparison import SizeTried
+from headstart.sources.dataset import Dataset
+from headstart.statistics import metrics
+from headstart.storage.store import Kind
+from headstart.training.ridge import Ridge
+from headstart.workflow.techniques.bench import Bench, Opened, open_backbone
+
+KIND: Kind = "heads"
+"""What the sizes that were tried are called in the store."""
+
+VERSION = 1
+"""Goes up when another size comes of the same photos."""
+
+LADDER = (224, 288, 384)
+"""Sides in pixels that are tried, from that on which the backbone itself was trained with."""
+
+LARGEST_OWN_PX = 300
+"""A backbone that was trained with larger pictures is fed those."""
+
+ENLARGED = 1.5
+"""No picture is made larger than so many times the photos' shorter side, by the median: enlarging adds no
+detail, though a network may see small detail better for it."""
+
+OWN_SIDE = (0.75, 512)
+"""Where all photos are squares of one size, that is tried too: from this part of the backbone's own on, and
+up to so many pixels. Squares of one size come from a camera or a scanner that is set up for it, and resizing
+them by a few per cent blurs every detail of a pixel or two."""
+
+SQUARES = "squares"
+"""Folder of what the sample was decoded to, in the work folder."""
+
+NEAR = 1.25
+"""Where nothing can be tried, such squares are fed as they are up to so many times the backbone's size."""
+
+SMALL_STEP = 1.2
+"""A size that is less than so many times the one before, and no better, does not end the search."""
+
+MOST, PART, ENOUGH, FEWEST, LEAST = 300, 20, 100, 24, 3
+"""Photos of the sample: a twentieth of all, at least 100 and at most 300, as far as what may be pinned to the
+train part allows; from fewer than 24 nothing is chosen. Of a class at least 3."""
+
+
+@dataclass(frozen=True, eq=False)
+class PictureSize:
+    """How large the pictures are that the backbones of a run are fed.
+
+    Attributes:
+        size_px: The side of all; None: each backbone's own.
+        is_exact: Whether it holds for every backbone, since it was asked for or is the photos' own; else for
+            those that were trained with pictures of at most this size.
+        tried: What was tried, smallest first.
+        sample: Paths of the photos that it was tried on, which must not be test photos.
+        opened: Backbones that were opened for it, by side in pixels.
+        squares: Those photos as squares, by side in pixels.
+    """
+
+    size_px: int | None
+    is_exact: bool = False
+    tried: tuple[SizeTried, ...] = ()
+    sample: tuple[str, ...] = ()
+    opened: dict[int, Opened] = field(default_factory=dict)
+    squares: dict[int, Squares] = field(default_factory=dict)
+
+    def of(self, row: Backbone) -> int:
+        """Return the side in pixels that one backbone is fed.
+
+        Example:
+            >>> from headstart.networks import backbones
+            >>> [PictureSize(288).of(backbones.find(name)) for name in ("mobilenet_v2", "xception")]
+            [288, 299]
+        """
+        if self.size_px is None:
+            return row.input_size_px
+        return self.size_px if self.is_exact else max(self.size_px, row.input_size_px)
+
+
+def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSize:
+    """Return the size that was asked for, or the one that some photos speak for.
+
+    It is tried on the smallest of the backbones that were trained with pictures of up to `LARGEST_OWN_PX`,
+    walking upward: the next size is taken while its left-out log loss is better than that of the one before
+    by more than the standard error of their difference, photo by photo.
+
+    Args:
+        photos: As they are listed; none of them was read.
+        rows: The backbones of the run.
+        bench: What is worked with.
+    """
+    asked = bench.settings.image_size
+    if asked != AUTO:
+        return PictureSize(asked, is_exact=True)
+    fitting = [row for row in rows if row.input_size_px <= LARGEST_OWN_PX]
+    if not fitting:
+        return PictureSize(None)
+    row = min(fitting, key=lambda one: one.parameters)
+    files = [photos.file(index) for index in range(len(photos))]
+    side = own_side(row, pixels.common_side(files))
+    sizes = candidates(row, pixels.header_sizes(files), side)
+    settings = bench.settings
+    chosen = draw(photos, most=splits.pinnable(settings.validation, settings.test), seed=settings.seed)
+    if len(sizes) == 1 or len(chosen) < FEWEST:
+        return untried(row, side)
+    return _Search(photos.take(chosen), row, sizes, side, bench).result()
+
+
+def untried(row: Backbone, side: int | None) -> PictureSize:
+    """Return the size where none can be tried: the photos' own if it is near the backbone's, or else that."""
+    is_near = side is not None and side <= NEAR * row.input_size_px
+    return PictureSize(side if is_near else None, is_exact=is_near)
+
+
+def own_side(row: Backbone, side: int | None) -> int | None:
+    """Return the side of photos that are all squares of one size, if it is one to be fed."""
+    least, most = OWN_SIDE
+    return side if side is not None and least * row.input_size_px <= side <= most else None
+
+
+def candidates(row: Backbone, sizes: Sequence[tuple[int, int]], side: int | None) -> list[int]:
+    """Return the sides in pixels to try, ascending.
+
+    Args:
+        row: The backbone that they are tried on; its own size is always among them.
+        sizes: Width and height of some photos.
+        side: That of photos that are all squares of one size; None of others.
+
+    Example:
+        >>> from headstart.networks import backbones
+        >>> row = backbones.find("mobilenet_v2")
+        >>> candidates(row, [(640, 480)] * 3, None), candidates(row, [(250, 250)] * 3, 250)
+        ([224, 288, 384], [224, 250, 288])
+    """
+    own = row.input_size_px
+    shorter = float(np.median([min(size) for size in sizes])) if sizes else 0.0
+    larger = [size_px for size_px in LADDER if own < size_px <= ENLARGED * shorter]
+    return sorted({own, *larger, *([side] if side else [])})
+
+
+def draw(photos: Dataset, *, most: float, seed: int) -> list[int]:
+    """Return some photos to try sizes on, ascending: of each class in proportion, none of a given other part.
+
+    Where classes are so many that they would have less than `LEAST` each, some of the classes have so many.
+    Of a group that is kept together one photo is drawn; of no class more are in groups with them than may be
+    pinned to the train part. Which are drawn depends on the paths, not on their order.
+
+    Args:
+        photos: N photos.
+        most: The part of a class that may be pinned.
+        seed: Of NumPy's default generator.
+    """
+    groups = by_key(photos.group_keys) if photos.group_keys else np.arange(len(photos))
+    is_free = np.isin(np.array(photos.given_parts), ("", "train"))
+    is_free &= ~np.isin(groups, groups[~is_free])
+    sizes, taken, chosen = Counter(groups.tolist()), set[int](), list[int]()
+    quotas = _quotas(np.bincount(photos.labels[is_free], minlength=len(photos.class_names)), seed)
+    for label, name in enumerate(photos.class_names):
+        of_class = np.flatnonzero(is_free & (photos.labels == label)).tolist()
+        own = sorted(of_class, key=photos.paths.__getitem__)
+        random = np.random.default_rng([seed % 2**64, zlib.crc32(name.encode()), 1])
+        room, quota = math.floor(most * len(own) + 1e-9), quotas[label]
+        for index in (own[number] for number in random.permutation(len(own))):
+            group = int(groups[index])
+            if quota and group not in taken and sizes[group] <= room:
+                taken.add(group)
+                chosen.append(index)
+                room, quota = room - sizes[group], quota - 1
+    return sorted(chosen)
+
+
+def _quotas(counts: Integers, seed: int) -> list[int]:
+    """Return how many photos of each class to draw, for the numbers that there are."""
+    n_wanted = min(MOST, max(int(counts.sum()) // PART, ENOUGH))
+    shares = counts * (n_wanted / max(1, counts.sum()))
+    if LEAST * np.count_nonzero(counts) <= n_wanted:
+        return [max(LEAST, round(share)) for share in shares]
+    drawn = np.random.default_rng([seed % 2**64, 2]).permutation(np.flatnonzero(counts))
+    return [LEAST if label in drawn[: n_wanted // LEAST] else 0 for label in range(len(counts))]
+
+
+class _Search:
+    """The walk from size to size on some photos.
+
+    Args:
+        sample: The photos.
+        row: The backbone that sizes are tried on.
+        sizes: Sides in pixels, ascending.
+        side: That of photos that are all squares of one size; None of others.
+        bench: What is worked with.
+    """
+
+    def __init__(
+        self, sample: Dataset, row: Backbone, sizes: Sequence[int], side: int | None, bench: Bench
+    ) -> None:
+        self._sample, self._row, self._sizes, self._side, self._bench = sample, row, sizes, side, bench
+        self._opened: dict[int, Opened] = {}
+        self._squares: dict[int, Squares] = {}
+
+    def result(self) -> PictureSize:
+        """Return the size; what was tried before on the same photos is taken from the store."""
+        store, key = self._bench.store, self._key()
+        kept = store.get([key])
+        tried = records.from_bytes(kept[key], tuple[SizeTried, ...]) if kept else tuple(self._walk())
+        store.put([] if kept else [(key, records.to_bytes(tried))], KIND)
+        if not tried:
+            return untried(self._row, self._side)
+        self._bench.progress.remark(_said(tried))
+        chosen = next(one.image_size_px for one in tried if one.is_chosen)
+        return PictureSize(
+            chosen,
+            is_exact=chosen == self._side,
+            tried=tried,
+            sample=self._sample.paths,
+            opened={size_px: one for size_px, one in self._opened.items() if size_px == chosen},
+            squares={size_px: one for size_px, one in self._squares.items() if size_px == chosen},
+        )
+
+    def _key(self) -> bytes:
+        """Return what decides the outcome: the photos' bytes and labels, and the backbone at each size."""
+        files = [self._sample.file(index) for index in range(len(self._sample))]
+        told = (
+            VERSION,
+            list(pixels.map_in_order(_digest, files)),
+            self._sample.labels.tolist(),
+            self._bench.settings.fit,
+            [self._open(size_px).extractor.identity for size_px in self._sizes],
+        )
+        return hashlib.sha256(repr(told).encode()).digest()
+
+    def _open(self, size_px: int) -> Opened:
+        if size_px not in self._opened:
+            self._opened[size_px] = open_backbone(self._row, size_px, self._bench)
+        return self._opened[size_px]
+
+    def _walk(self) -> Iterator[SizeTried]:
+        """Yield the sizes that are tried; none where too few photos can be read."""
+        readable, digests = self._read(self._sizes[:2])
+        if len(readable) < FEWEST or len(np.unique(readable.labels)) < 2:
+            return
+        tried, chosen, least = list[SizeTried](), 0, np.empty(0)
+        for size_px in self._sizes:
+            start = time.perf_counter()
+            probabilities = self._left_out(readable, digests, size_px)
+            losses = metrics.losses(readable.labels, probabilities)
+            gains = least - losses if tried else np.zeros_like(losses)
+            error = float(gains.std(ddof=1) / math.sqrt(len(gains)))
+            one = SizeTried(
+                image_size_px=size_px,
+                backbone=self._row.name,
+                n_images=len(readable),
+                accuracy=float((probabilities.argmax(axis=1) == readable.labels).mean()),
+                log_loss=float(losses.mean()),
+                gain=float(gains.mean()),
+                standard_error=error,
+                seconds=time.perf_counter() - start,
+                is_chosen=False,
+            )
+            tried.append(one)
+            if one.gain > error or not chosen:
+                chosen, least = size_px, losses
+            elif size_px >= SMALL_STEP * chosen:
+                break
+        for one in tried:
+            yield dataclasses.replace(one, is_chosen=one.image_size_px == chosen)
+
+    def _read(self, sizes: Sequence[int]) -> tuple[Dataset, list[str]]:
+        """Decode the photos to squares of some sizes; return those that can be read, each once, and digests.
+
+        What the audit keeps of them at these sizes spares it decoding them again.
+        """
+        bench = self._bench
+        squares = Squares(bench.work / SQUARES, sizes, bench.settings.fit)
+        found = audits.audit(
+            self._sample, store=bench.store, progress=Progress(), is_thorough=False, onlooker=squares
+        )
+        self._squares |= dict.fromkeys(sizes, squares)
+        different = np.sort(np.unique(found.digests, return_index=True)[1])
+        return found.dataset.take(different), [found.digests[index] for index in different]
+
+    def _left_out(self, photos: Dataset, digests: Sequence[str], size_px: int) -> Floats:
+        """Return what heads that have not seen a photo make of it, float32 (N, C), fed squares of a size."""
+        if size_px not in self._squares:
+            self._read([size_px])
+        opened = self._open(size_px)
+        feed(opened, digests, self._squares[size_px], self._bench.progress)
+        files = [photos.file(index) for index in range(len(photos))]
+        vectors = opened.extractor.features(files, digests, "", self._bench.progress)
+        return left_out(vectors, photos.labels, len(photos.class_names))
+
+
+def feed(opened: Opened, digests: Sequence[str], squares: Squares, progress: Progress) -> None:
+    """Compute the features of photos that lie there as squares, as far as they are not kept."""
+    extractor, size_px = opened.extractor, opened.image_size_px
+    assert isinstance(extractor, Extractor)
+    lacking = extractor.lacking(digests)
+    asked = [digest for digest in dict.fromkeys(digests) if digest in lacking and digest in squares]
+    if not asked:
+        return
+    title = f"{opened.row.name} at {size_px} pixels, a sample"
+    with progress.stage(title, len(asked)) as advance, opened.watch.stage("features"):
+        found = extractor.engine.stream(squares.read(asked, size_px))
+        for some in pixels.batches(zip(asked, found, strict=True), AT_ONCE):
+            extractor.keep([digest for digest, _ in some], [halved(vector) for _, vector in some])
+            advance(len(some))
+
+
+def open_all(rows: Sequence[Backbone], size: PictureSize, bench: Bench) -> list[Opened]:
+    """Return the backbones of a run, each opened for its size and asked about what was read to find that."""
+    found = []
+    for row in rows:
+        tried = size.opened.get(size.of(row))
+        opened = tried if tried and tried.row == row else open_backbone(row, size.of(row), bench)
+        if squares := size.squares.get(opened.image_size_px):
+            feed(opened, squares.digests, squares, bench.progress)
+        found.append(opened)
+    if size.squares:
+        shutil.rmtree(bench.work / SQUARES, ignore_errors=True)
+    return found
+
+
+def left_out(vectors: Vectors, labels: Labels, n_classes: int) -> Floats:
+    """Return what heads that have not seen a photo make of it, as probabilities, float32 (N, C)."""
+    every, ones = np.arange(len(labels)), np.ones(len(labels), np.float32)
+    return Ridge(vectors, labels, ones, n_classes).fit(every, every).left_out
+
+
+def _digest(file: Path) -> str:
+    """Return the SHA-256 of a file, or nothing where it cannot be read."""
+    try:
+        return hashlib.sha256(pixels.read_bytes(file)).hexdigest()
+    except UnreadableImage:
+        return ""
+
+
+def _said(tried: Sequence[SizeTried]) -> str:
+    chosen = next(one for one in tried if one.is_chosen)
+    losses = in_a_list([f"{one.log_loss:.3f} at {one.image_size_px}" for one in tried])
+    return (
+        f"Pictures of {chosen.image_size_px} pixels a side: on {chosen.n_images:,} of the photos to train on "
+        f"the log loss of {chosen.backbone} is {losses}."
+    )
