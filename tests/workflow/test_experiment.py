@@ -728,6 +728,13 @@ def test_without_tensorflow_all_but_fine_tuning_is_done(photos: Path, tmp_path: 
     assert without_tensorflow(*asked).stdout == done.stdout
 
 
+def test_without_tensorflow_a_run_that_fine_tuned_is_not_repeated(finished: Finished, tmp_path: Path) -> None:
+    done = without_tensorflow("replay", str(finished.folder), "--out", str(tmp_path / "again"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"No module named 'tensorflow'.\n{INSTALL}")
+    assert not (tmp_path / "again").exists()
+
+
 def test_without_tensorflow_what_needs_it_says_so(photos: Path, tmp_path: Path) -> None:
     words = ("compare", str(photos), "--backbones", "tiny", "--out", str(tmp_path / "run"))
     for more in ("--techniques", "finetune"), ("--engine", "keras"):
