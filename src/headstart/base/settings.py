@@ -73,8 +73,8 @@ class Settings:
     )
     out: str | None = option(None, "Run folder.", shown_default="runs/NAME")
     features: str = option(
-        "last",
-        "What is asked of a frozen backbone: the mean of its last layer, or of stages before it too.",
+        "stages",
+        "What is asked of a frozen backbone: stages inside the network too, or the last layer alone.",
         choices=FEATURES,
     )
     pair: bool = option(True, "Try the best two backbones side by side under one head, too.")
