@@ -140,8 +140,8 @@ def test_what_was_refused_on_test_is_what_the_model_refuses(technique: str, tmp_
 def test_a_candidate_has_the_documented_shape(technique: str, finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
     candidate = next(one for one in results["candidates"] if one["technique"] == technique)
-    # 1,464 of the backbone, and for each of 3 classes a bias and a weight a feature: 8 of the last layer, which
-    # alone is fine-tuned to, and 24 of stages before it.
+    # 1,464 of the backbone, and for each of 3 classes a bias and a weight a feature: 8 of the last layer, on
+    # which alone fine-tuning's head stands, and 24 of stages before it.
     assert candidate["parameters"] == 1464 + 3 * (9 if technique == "finetune" else 33)
     assert 0 < candidate["size_mb"] < 0.1
     assert 0 < candidate["latency_ms"] < 1000
