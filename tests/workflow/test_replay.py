@@ -195,6 +195,22 @@ The replay agrees with runs/a; it is in runs/b.
     assert render(replace(probed.found, run="runs/a", new_run="runs/b")) == expected
 
 
+@pytest.mark.parametrize(
+    "then", ["It saves 30% of the time and 33% of the size.", "It saves 33% of the size."]
+)
+def test_time_that_is_saved_otherwise_is_no_difference(then: str, run: Path, tmp_path: Path) -> None:
+    now = Path(shutil.copytree(run, tmp_path / "now"))
+
+    def say(sentence: str) -> Callable[[Any], None]:
+        return lambda results: results.update(verdict=[*results["verdict"], sentence])
+
+    edited(run, say(then))
+    edited(now, say("It saves 4% of the time and 33% of the size."))
+    assert disagreeing(judged(run, now)) == []
+    edited(now, say("It saves 4% of the time and 32% of the size."))
+    assert [one.what for one in disagreeing(judged(run, now))] == ["verdict"]
+
+
 def test_what_is_printed_of_one_that_does_not() -> None:
     found = Replay(
         run="runs/a",

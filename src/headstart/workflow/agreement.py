@@ -25,6 +25,7 @@ ScoredPart = Literal["validation", "test"]
 SCORED_PARTS: tuple[ScoredPart, ...] = get_args(ScoredPart)
 
 TIMES = re.compile(r"\d (ms|s|min|h)\b")
+TIME_SAVED = re.compile(r"\d+% of the time(?: and )?")
 FIGURES = re.compile(r"[-+−]?\d[\d,.]*%?")
 
 
@@ -229,7 +230,7 @@ def speak_of_one(then: Side, now: Side) -> bool:
 
 def _sentences(results: Results, *, is_same: bool) -> list[str]:
     """Return the sentences of the verdict without those of times; without figures, which have a tolerance."""
-    timeless = [one for one in results.verdict if not TIMES.search(one)]
+    timeless = [TIME_SAVED.sub("", one) for one in results.verdict if not TIMES.search(one)]
     return timeless if is_same else [FIGURES.sub("…", one) for one in timeless]
 
 
