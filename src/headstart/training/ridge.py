@@ -334,14 +334,15 @@ class _Photos:
 def _moments(vectors: Vectors, weights: Doubles, pool: ThreadPoolExecutor) -> tuple[Doubles, Doubles]:
     """Return the weighted mean and standard deviation of each feature, float64 (D,)."""
     n, n_features = vectors.shape
-    near = vectors[:ROWS].mean(axis=0, dtype=np.float64)
+    n_rows = 1 + ROWS // 4  # in float64, and squared
+    near = vectors[:n_rows].mean(axis=0, dtype=np.float64)
 
     def sums_of(rows: slice) -> tuple[Doubles, Doubles]:
         values = vectors[rows] - near
         return weights[rows] @ values, weights[rows] @ values**2
 
     first, second = np.zeros(n_features), np.zeros(n_features)
-    for sums, squares in threads.in_order(pool, sums_of, threads.pieces(0, n, ROWS)):
+    for sums, squares in threads.in_order(pool, sums_of, threads.pieces(0, n, n_rows)):
         first, second = first + sums, second + squares
     off = first / weights.sum()
     return near + off, np.sqrt(np.maximum(second / weights.sum() - off**2, 0))

@@ -150,8 +150,10 @@ def curve_s(work: Work) -> float:
     effort = Effort()
     for part in learning_curve.FRACTIONS:
         n = round(part * n_train)
-        # Parts are nested: about half of one is new to its products.
-        one = _fit(work, n, 0) + _move(work, n, n // 2)
+        # Parts are nested: about half of one is new to its products. Those who are asked are read each time,
+        # and for weights by products of photos the part itself, of which `_fit` counts a third.
+        n_read = work.n_validation / work.n_folds + (2 * n / 3 if n <= work.feature_size else 0)
+        one = _fit(work, n, 0) + _move(work, n, n // 2) + Effort(values=n_read * work.feature_size)
         effort += work.n_folds * (draws if part <= 0.5 else 1) * one
     return effort.seconds()
 
