@@ -38,7 +38,9 @@ TERMS = {
         "that only one of the two got right, corrected by Holm for the number of comparisons.",
     ),
     "backbone": Term(
-        "Backbone", "A network trained on ImageNet, without its last layer: it turns a photo into numbers."
+        "Backbone",
+        "A network trained on ImageNet, without its last layer: it turns a photo into numbers. a+b: two of "
+        "them, their numbers side by side under one new last layer.",
     ),
     "technique": Term(
         "Features, fine-tuning",
