@@ -4,6 +4,7 @@ python benchmarks/page.py
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,102 @@ that of the plain server. From start to the first answer {start["seconds"]:.1f} 
 """
 
 
+def features(figures: dict[str, Any]) -> str:
+    """Return what stages add to the last layer, and a second backbone to one."""
+    rows, gained = [], []
+    for name, one in figures["sets"].items():
+        for backbone in one["stages"]:
+            last, stages = one["last"].get(backbone), one["stages"][backbone]
+            rows.append((name, backbone, f"{one['image_size_px']}", *_both(last, stages)))
+        for backbone, gain in one["gains"].items():
+            between = f"{100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}"
+            gained.append((name, backbone, f"{100 * gain['gain']:+.1f}", between, f"{gain['n_images']}"))
+    return f"""\
+## What the stages of a frozen network add
+
+Features of the last layer, and of stages before it too, of the same pictures at the same size; heads in \
+closed form; the test part read once. The size is the one that the run chose:
+
+{table(("photos", "backbone", "px", "test, last", "test, stages", "log loss", "calibration error"), rows)}
+Points of test accuracy that the stages gain, with the paired 95% interval:
+
+{table(("photos", "backbone", "gain", "interval", "test photos"), gained)}"""
+
+
+def _both(last: dict[str, Any] | None, stages: dict[str, Any]) -> tuple[str, ...]:
+    """Return accuracy of both, and both log losses and calibration errors in one cell each."""
+    if last is None:
+        return "", f"{stages['test']:.1%}", f"{stages['log_loss']:.3f}", f"{stages['calibration_error']:.3f}"
+    return (
+        f"{last['test']:.1%}",
+        f"{stages['test']:.1%}",
+        f"{last['log_loss']:.3f} → {stages['log_loss']:.3f}",
+        f"{last['calibration_error']:.3f} → {stages['calibration_error']:.3f}",
+    )
+
+
+def places(figures: dict[str, Any]) -> str:
+    """Return what each choice of places came to, on the mean over sets and backbones."""
+    first = next(iter(figures["choices"].values()))
+    rows = []
+    for choice, found in figures["choices"].items():
+        ratios = [one["log_loss"] / base["log_loss"] for one, base in zip(found, first, strict=True)]
+        rows.append(
+            (
+                choice,
+                f"{found[0]['size']:,}",
+                f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}",
+                f"{max(ratios):.2f}",
+                f"{sum(one['accuracy'] for one in found) / len(found):.1%}",
+            )
+        )
+    return f"""\
+## Which places of a network are asked
+
+{figures["n_photos"]:,} photos of train and validation of each of four sets, two backbones; heads that leave \
+each photo out. Log loss over that of the last layer alone, geometric mean and worst of the eight; how many \
+numbers mobilenet_v2 then gives:
+
+{table(("places, beside the mean of the last layer", "numbers", "log loss", "worst", "accuracy"), rows)}"""
+
+
+def many_classes(figures: dict[str, Any]) -> str:
+    """Return how right the forecast is of many classes."""
+    return f"""\
+## Many classes
+
+{figures["n_images"]:,} small pictures of {figures["n_classes"]} classes, by features, both backbones and \
+the pair, from an empty cache: forecast {figures["forecast_seconds"]:.0f} s, actual \
+{figures["actual_seconds"]:.0f} s ({figures["off"]:+.0%}), {figures["memory_mb"]:,.0f} MB.
+"""
+
+
+def time_to_accuracy(figures: dict[str, Any]) -> str:
+    """Return the picture of seconds and accuracy, and where each way ends."""
+    ends = {one["name"]: one for one in figures["points"]}
+    rows = [
+        (name, f"{one['seconds']:,.0f}", f"{one['validation']:.1%}", f"{one['test']:.1%}")
+        for name, one in ends.items()
+        if one["test"] is not None
+    ]
+    return f"""\
+## Time to accuracy
+
+3,781 photos of clothing, everything from an empty cache; a point for each pass over the photos:
+
+![Accuracy on validation by seconds](pictures/time-to-accuracy.svg)
+
+Where each way ends:
+
+{table(("", "seconds", "validation", "test"), rows)}"""
+
+
+def phone_photos(figures: dict[str, Any]) -> str:
+    """Return how a comparison of phone photos stands to decoding alone."""
+    rows = [(name, f"{one:,.2f}") for name, one in figures.items() if isinstance(one, int | float)]
+    return f"## Photos of 12 megapixels\n\n{table(('', ''), rows)}"
+
+
 def main() -> None:
     """Write the page."""
     kept = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
@@ -187,7 +284,18 @@ def main() -> None:
     sections = [INTRODUCTION]
     if {"article", "article_timed"} <= set(kept):
         sections.append(article(kept["article"], kept["article_timed"]))
-    for section in (extraction, commands, finetuning, forecasts, serving):
+    for section in (
+        features,
+        places,
+        time_to_accuracy,
+        extraction,
+        phone_photos,
+        commands,
+        finetuning,
+        forecasts,
+        many_classes,
+        serving,
+    ):
         if section.__name__ in kept:
             sections.append(section(kept[section.__name__]))
     sections.append("## Measured on\n\n" + "\n".join(about) + "\n")
