@@ -41,6 +41,8 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on
 	$(BIN)/python benchmarks/forecasts.py $(DATA)
 	$(BIN)/python benchmarks/decisions.py $(DATA)
 	$(BIN)/python benchmarks/finetuning.py $(DATA)
+	$(BIN)/python benchmarks/passes.py $(DATA)
+	$(BIN)/python benchmarks/plain_loop.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA)
 	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/exports.py $(DATA)

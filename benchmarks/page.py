@@ -6,6 +6,7 @@ python benchmarks/page.py
 import json
 import math
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from measured import RESULTS
@@ -125,6 +126,56 @@ def finetuning(figures: dict[str, Any]) -> str:
 {", ".join(map(str, figures["seeds"]))}; images/s through all passes, the trunk and measuring included:
 
 {table(("activations", "images/s", "validation", "test (least to most)"), rows)}"""
+
+
+def passes(figures: dict[str, Any]) -> str:
+    """Return what more passes of fine-tuning come to on validation."""
+    rows = []
+    for photos, case in figures["cases"].items():
+        for epochs in sorted({one["epochs"] for one in case["runs"]}):
+            own = [one for one in case["runs"] if one["epochs"] == epochs]
+            accuracies = [one["chosen"]["accuracy"] for one in own]
+            losses = [one["chosen"]["log_loss"] for one in own]
+            rows.append(
+                (
+                    f"{photos}, {case['backbone']}",
+                    str(epochs),
+                    f"{mean(accuracies):.1%} ({min(accuracies):.1%} to {max(accuracies):.1%})",
+                    f"{mean(losses):.3f}",
+                    f"{mean([one['seconds'] for one in own]):.0f}",
+                )
+            )
+    return f"""\
+## Fine-tuning: more passes
+
+Validation by default settings but for the passes, mean over seeds (least to most); seconds are of all of \
+fine-tuning:
+
+{table(("photos", "passes", "accuracy", "log loss", "seconds"), rows)}"""
+
+
+def plain_loop(figures: dict[str, Any]) -> str:
+    """Return fine-tuning beside a plain loop."""
+    rows = []
+    for name, key in (("a plain loop, 4 passes", "plain"), ("Headstart, default", "headstart")):
+        for one in figures[key]:
+            ends = ", ".join(f"{end['validation_accuracy']:.1%}" for end in one["passes"])
+            rows.append(
+                (
+                    name,
+                    str(one["seed"]),
+                    ends,
+                    f"{one['test_accuracy']:.1%}, {one['test_log_loss']:.3f}",
+                    f"{one['seconds']:.0f}",
+                )
+            )
+    return f"""\
+## Fine-tuning: a plain loop beside it
+
+{figures["backbone"]} on {figures["photos"]}, the second half of its layers, split alike. The plain loop \
+starts from a new head and keeps its last pass; Headstart starts from the head on features (its first figure):
+
+{table(("", "seed", "validation, pass by pass", "test accuracy, log loss", "seconds"), rows)}"""
 
 
 def forecasts(figures: dict[str, Any]) -> str:
@@ -292,6 +343,8 @@ def main() -> None:
         phone_photos,
         commands,
         finetuning,
+        passes,
+        plain_loop,
         forecasts,
         many_classes,
         serving,

@@ -111,7 +111,7 @@ def test_help_shows_the_defaults() -> None:
         "[default: runs/NAME]",
         "[default: auto]",
         "[default: 5 below 1,000 photos where no validation part is given, else 0]",
-        "[default: 0.0002]",
+        "[default: 0.0003]",
     ):
         assert shown in text
 

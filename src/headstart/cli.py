@@ -32,7 +32,7 @@ STREAM = Path("-")
 OPTIONS = {known.name: known for known in dataclasses.fields(Settings) if known.name != "data"}
 
 VALUES = {
-    **dict.fromkeys(("seed", "seeds", "folds", "epochs", "batch_size", "patience"), "N"),
+    **dict.fromkeys(("seed", "seeds", "folds", "epochs", "batch_size"), "N"),
     **dict.fromkeys(("validation", "test", "max_error", "max_refused", "coverage", "margin"), "PART"),
     **{"backbones": "A,B,...", "techniques": "A,B", "exclude": "A,B,..."},
     **{"out": "RUN", "budget": "TIME", "weights_dir": "FOLDER", "unfreeze": "LAYERS", "image_size": "PIXELS"},
@@ -61,7 +61,7 @@ HEADINGS = {
         "folds",
         "test",
     ),
-    "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "patience", "seeds"),
+    "Fine-tuning": ("epochs", "unfreeze", "augment", "learning_rate", "batch_size", "seeds"),
     "Run": (
         "out",
         "update",

@@ -17,9 +17,7 @@ def test_every_photo_is_seen_once_a_pass_with_its_own_label(photos: Path) -> Non
     plain = np.stack(list(pixels.read_many(files, 32, "squash"))).astype(np.float32)
     live = activations.Live(None, activations.random_view(files, digests, 32, "squash", (), 0))
     fed = Inputs(np.arange(26), live)
-    recipe = Recipe(
-        32, "squash", 2, batch_size=8, learning_rate=1e-3, patience=2, operations=(), views=2, seed=0
-    )
+    recipe = Recipe(32, "squash", 2, batch_size=8, learning_rate=1e-3, operations=(), views=2, seed=0)
     for epoch in (1, 2):
         batches = list(inputs.training_batches(fed, np.arange(26), recipe, epoch=epoch))
         assert [len(chosen) for _, chosen in batches] == [8, 8, 8, 2]

@@ -71,7 +71,7 @@ class Remarks(Progress):
 
 
 def foreseen(trials: list[Made], said: Remarks | None = None, **settings: Any) -> Plan:
-    asked = Settings(data="photos", **{"pair": False} | settings)
+    asked = Settings(data="photos", **{"pair": False, "epochs": 2} | settings)
     return Plan(cast(list[Prospect], trials), 5.0, asked, time.perf_counter(), said or Remarks())
 
 

@@ -79,7 +79,7 @@ class Settings:
     )
     pair: bool = option(True, "Try the best two backbones side by side under one head, too.")
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
-    epochs: int = option(2, "Passes over the training photos that fine-tuning may take.", minimum=1)
+    epochs: int = option(4, "Passes over the training photos that fine-tuning takes.", minimum=1)
     unfreeze: str = option(
         "auto", "Layers to fine-tune: last, half or all of them, a number, or auto (by backbone)."
     )
@@ -151,8 +151,7 @@ class Settings:
         True, f"Write {filenames.REPORT} and a model card, {filenames.CARD}, into the run folder."
     )
     batch_size: int = option(32, "Photos to a training step.", minimum=1)
-    learning_rate: float = option(2e-4, "Peak learning rate of fine-tuning.", positive=True)
-    patience: int = option(2, "Passes without a better validation score before it stops.", minimum=1)
+    learning_rate: float = option(3e-4, "Peak learning rate of fine-tuning.", positive=True)
     engine: str = option(
         "auto", "What runs the networks: auto takes keras on a GPU, else openvino.", choices=ENGINES
     )

@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
 from headstart.training.inputs import Feeder, Inputs, training_batches
-from headstart.training.recipe import CLIP_NORM, WEIGHT_DECAY, Recipe, learning_rate
+from headstart.training.recipe import DROPOUT, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
 from headstart.training.ridge import Head
 from headstart.training.tail import Divided
 
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 MEASURED_STEPS = 2
 
-MIXES = (0.75, 0.5, 0.25)
-"""Parts of the way from the probe to the last pass that are tried at the end."""
+MIXES = (0.25, 0.5, 0.75)
+"""Parts of the way from the probe to the end of the last pass that are tried, beside both.
+
+No other pass is: the rate falls for all of them together. So validation chooses among as many however
+long the training, and it flatters what it chose no more.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,37 +50,27 @@ class Probes:
     whole: Head
 
 
-class Stage(NamedTuple):
-    """Weights in training: so much of the way, 0 to 1, from the start to where a pass ended."""
-
-    number: int
-    mix: float
-
-
-START = Stage(0, 0.0)
-
-
 @dataclass(frozen=True, eq=False)
 class Attempt:
     """One training and what it makes of M photos that it was not trained on.
 
     Attributes:
         losses: Mean training loss of each pass, the first's first.
-        answers: Probabilities, float32 (M, C), at each stage: the start, the end of each pass, the mixes.
-        weights: At the start, at the end of the pass with the best answers, and at the end.
+        passes: Probabilities, float32 (M, C), at the start and at the end of each pass.
+        mixes: The same of weights so much of the way from the start to the end: 0, `MIXES` and 1.
     """
 
     losses: tuple[float, ...]
-    answers: dict[Stage, Floats]
-    weights: dict[int, list[NDArray[Any]]]
+    passes: tuple[Floats, ...]
+    mixes: dict[float, Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
     """A trained Keras graph, pixels to features, its head, and how they came about.
 
-    Its weights are `mix` of the way, above 0 to 1, from the probe's to those of the pass `history[best]`;
-    where nothing was better on validation than the probe, both are 0. It is never worse there than the probe.
+    Its weights are `mix` of the way from the probe's to those after the last pass: 0 where nothing was better
+    on validation than the probe. It is never worse there than the probe.
     `answers`, float32 (M, C), are its probabilities for the validation photos of all folds, in their order;
     where there are several folds, those of the networks that were trained in them.
     """
@@ -84,7 +78,6 @@ class FineTuned:
     model: "Model"
     head: Head
     history: tuple[Epoch, ...]
-    best: int
     mix: float
     trained_layers: int
     answers: Floats
@@ -152,13 +145,13 @@ class Tuner:
         self.divided, self.trunk = divided, trunk
         self.model = _with_head(divided.tail, n_classes)
         self.model.compile(
-            optimizer=_optimizer(),
+            optimizer=_optimizer(self.model.trainable_variables),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=False,
         )
         self.model.optimizer.build(self.model.trainable_variables)
         self._examples = examples
-        self._pretrained = self.model.get_weights()
+        self._pretrained = divided.tail.get_weights()
 
     def rates(self, batch_size: int) -> Rates:
         """Measure this machine: two training steps, after one that compiles them, which change nothing."""
@@ -188,8 +181,8 @@ class Tuner:
     ) -> FineTuned:
         """Train the head and the last layers, and keep what is best on validation.
 
-        With several folds each is trained on its own to find out which pass and which mix is best for all
-        together; then all photos are trained on, up to there.
+        Every pass is gone through, to the end of the schedule. With several folds each is trained on its own
+        to find out which mix is best for all together; then all photos are trained on.
 
         Args:
             probes: What the heads start from.
@@ -206,62 +199,64 @@ class Tuner:
             for number, (head, fold) in enumerate(zip(probes.of_folds, lesson.folds, strict=True))
         ]
         labels = lesson.photos.labels[lesson.validation]
-        answers = _pooled(attempts)
-        best = max(answers, key=lambda stage: _score(answers[stage], labels))
-        if lesson.has_folds:
-            self._train_to(session, best, probes.whole)
-        else:
-            self.model.set_weights(_mixed(attempts[0].weights, best))
+        answers = {mix: np.concatenate([one.mixes[mix] for one in attempts]) for mix in attempts[0].mixes}
+        # Of equals the first, nearest to the probe, is the simplest.
+        best = max(answers, key=lambda mix: _score(answers[mix], labels))
+        if lesson.has_folds and best:
+            self._train_all(session, probes.whole)
+        self._mix(probes.whole, best, self.model.get_weights())
         return FineTuned(
             model=self.divided.whole,
             head=self._head(probes.whole.l2),
-            history=_history(attempts, answers, labels),
-            best=best.number,
-            mix=best.mix,
+            history=_history(attempts, labels),
+            mix=best,
             trained_layers=self.divided.trained_layers,
             answers=answers[best],
         )
 
     def _begin(self, head: Head, seed: int) -> None:
-        """Go back to the pretrained weights, the probe and a new optimizer."""
+        """Go back to the start, a new optimizer and the dropout of a seed."""
         import_keras().utils.set_random_seed(seed)
-        self.model.set_weights(self._pretrained)
-        self.model.get_layer("logits").set_weights([head.weights, head.bias])
+        self.model.get_layer("dropout").seed_generator.state.assign([seed, 0])
+        self.model.set_weights(self._start(head))
         for variable in self.model.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
+
+    def _start(self, head: Head) -> list[NDArray[Any]]:
+        """Return the pretrained weights and the probe's."""
+        return [*self._pretrained, head.weights, head.bias]
 
     def _attempt(self, session: Session, head: Head, fold: Fold, title: str) -> Attempt:
         self._begin(head, session.recipe.seed)
         labels = session.photos.labels[fold.validation]
-        answers = {START: self._answers(session, fold.validation)}
-        weights, losses, best = {0: self.model.get_weights()}, [], START
-        session.watch(title, _epoch(0, None, answers[START], labels))
+        losses, passes = [], [self._answers(session, fold.validation)]
+        session.watch(title, _epoch(0, None, passes[0], labels))
         for number in range(1, session.recipe.epochs + 1):
             losses.append(self._pass(session, fold.train, number, title))
-            stage, weights[number] = Stage(number, 1.0), self.model.get_weights()
-            answers[stage] = self._answers(session, fold.validation)
-            session.watch(title, _epoch(number, losses[-1], answers[stage], labels))
-            if _score(answers[stage], labels) > _score(answers[best], labels):
-                best = stage
-            weights = {one: weights[one] for one in (0, best.number, number)}
-            # Passes of several folds are compared with each other, so that each takes all of them.
-            if not title and number - best.number >= session.recipe.patience:
-                break
-        # Weights between start and end are often better than both, on photos like these and on others
-        # (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+            passes.append(self._answers(session, fold.validation))
+            session.watch(title, _epoch(number, losses[-1], passes[-1], labels))
+        mixes, end = {0.0: passes[0]}, self.model.get_weights()
         for mix in MIXES:
-            stage = Stage(len(losses), mix)
-            self.model.set_weights(_mixed(weights, stage))
-            answers[stage] = self._answers(session, fold.validation)
-        return Attempt(tuple(losses), answers, weights)
+            self._mix(head, mix, end)
+            mixes[mix] = self._answers(session, fold.validation)
+        self.model.set_weights(end)
+        return Attempt(tuple(losses), tuple(passes), mixes | {1.0: passes[-1]})
 
-    def _train_to(self, session: Session, stage: Stage, head: Head) -> None:
-        """Train on all photos, up to a stage."""
+    def _train_all(self, session: Session, head: Head) -> None:
+        """Train on all photos."""
         self._begin(head, session.recipe.seed)
-        start = self.model.get_weights()
-        for number in range(1, stage.number + 1):
+        for number in range(1, session.recipe.epochs + 1):
             self._pass(session, session.views.rows, number, "all")
-        self.model.set_weights(_mixed({0: start, stage.number: self.model.get_weights()}, stage))
+
+    def _mix(self, head: Head, mix: float, end: list[NDArray[Any]]) -> None:
+        """Take weights so much of the way from the start to the end.
+
+        They are often better than both, on photos like these and on others (Wortsman et al., Robust
+        fine-tuning of zero-shot models, CVPR 2022).
+        """
+        start = self._start(head)
+        between = [first + mix * (last - first) for first, last in zip(start, end, strict=True)]
+        self.model.set_weights({0.0: start, 1.0: end}.get(mix, between))
 
     def _head(self, l2: float) -> Head:
         weights, bias = self.model.get_layer("logits").get_weights()
@@ -271,12 +266,12 @@ class Tuner:
         """Train on every photo of `train` once; return the mean loss."""
         photos, recipe = session.photos, session.recipe
         total, steps_a_pass = 0.0, math.ceil(len(train) / recipe.batch_size)
-        n_steps, step = recipe.epochs * steps_a_pass, (number - 1) * steps_a_pass
+        step = (number - 1) * steps_a_pass
         sample_weights = photos.sample_weights / photos.sample_weights[train].mean()
         name = " ".join(filter(None, (self.divided.name, title, f"{number}/{recipe.epochs}")))
         with session.progress.stage(name, len(train)) as advance:
             for rows, chosen in training_batches(session.views, train, recipe, epoch=number):
-                rate = learning_rate(step, n_steps, recipe.learning_rate)
+                rate = recipe.learning_rate * part_of_rate(step, recipe.epochs * steps_a_pass)
                 loss = self._step(rows, photos.labels[chosen], sample_weights[chosen], rate)
                 total += loss * len(chosen)
                 step += 1
@@ -294,17 +289,28 @@ class Tuner:
 
 
 def _with_head(backbone: "Model", n_classes: int) -> "Model":
-    """Return pixels, or what the tail starts from, to logits."""
+    """Return pixels, or what the tail starts from, to logits; some features are left out in training."""
     keras = import_keras()
 
-    logits = keras.layers.Dense(n_classes, name="logits")(backbone.output)
+    features = keras.layers.Dropout(DROPOUT, name="dropout")(backbone.output)
+    logits = keras.layers.Dense(n_classes, name="logits")(features)
     return keras.Model(backbone.input, logits, name=backbone.name)
 
 
-def _optimizer() -> Any:
+def _optimizer(variables: Sequence[Any]) -> Any:
+    """Return AdamW for these variables, its steps in proportion to the size of each kernel of the network."""
     keras = import_keras()
+    parts = [
+        float(np.sqrt(np.mean(one.numpy() ** 2))) / TYPICAL_KERNEL if len(one.shape) > 2 else 1.0
+        for one in variables
+    ]
 
-    optimizer = keras.optimizers.AdamW(0.0, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
+    class Proportionate(keras.optimizers.AdamW):  # type: ignore[name-defined, misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            part = parts[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * part)
+
+    optimizer = Proportionate(0.0, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
 
@@ -313,27 +319,11 @@ def _numbered(lesson: Lesson, number: int) -> str:
     return f"fold {number + 1}/{len(lesson.folds)}" if lesson.has_folds else ""
 
 
-def _mixed(weights: Mapping[int, list[NDArray[Any]]], stage: Stage) -> list[NDArray[Any]]:
-    if stage.mix in (0, 1):
-        return weights[stage.number]
-    pairs = zip(weights[0], weights[stage.number], strict=True)
-    return [start + stage.mix * (end - start) for start, end in pairs]
-
-
-def _pooled(attempts: Sequence[Attempt]) -> dict[Stage, Floats]:
-    """Return the answers of all attempts together at each stage; of equals the earlier is the simpler one."""
-    return {stage: np.concatenate([one.answers[stage] for one in attempts]) for stage in attempts[0].answers}
-
-
-def _history(
-    attempts: Sequence[Attempt], answers: Mapping[Stage, Floats], labels: Labels
-) -> tuple[Epoch, ...]:
-    """Return the start and each pass: training losses are the mean over the attempts."""
-    losses = [float(np.mean(one)) for one in zip(*(attempt.losses for attempt in attempts), strict=True)]
-    passes = [
-        _epoch(number, loss, answers[Stage(number, 1.0)], labels) for number, loss in enumerate(losses, 1)
-    ]
-    return (_epoch(0, None, answers[START], labels), *passes)
+def _history(attempts: Sequence[Attempt], labels: Labels) -> tuple[Epoch, ...]:
+    """Return the start and each pass of all attempts together: training losses are their mean."""
+    losses = [None, *np.mean([one.losses for one in attempts], axis=0).tolist()]
+    answers = [np.concatenate(of_pass) for of_pass in zip(*(one.passes for one in attempts), strict=True)]
+    return tuple(_epoch(number, losses[number], answers[number], labels) for number in range(len(losses)))
 
 
 def _epoch(number: int, train_loss: float | None, answers: Floats, labels: Labels) -> Epoch:

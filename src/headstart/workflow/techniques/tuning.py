@@ -27,7 +27,7 @@ from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, examples_of, unfreeze
 from headstart.workflow.techniques.draft import Answer, Asked, Draft, Origin, Outcome, Trained, photos_sha256
 
-VIEWS = 2
+VIEWS = 4
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
 
 
@@ -256,7 +256,6 @@ def recipe_of(
         epochs=epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        patience=settings.patience,
         operations=augmentation.LEVELS.get(settings.augment, harmless),
         views=VIEWS,
         seed=seed,
@@ -272,7 +271,7 @@ def training_of(tuned: FineTuned, recipe: Recipe, effects: tuple[Effect, ...]) -
         operations=recipe.operations,
         effects=effects,
         history=tuned.history,
-        best_epoch=tuned.best,
+        best_epoch=len(tuned.history) - 1 if tuned.mix else 0,
         mix=tuned.mix,
     )
 
