@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import measured
-from headstart.workflow.trial import Trial
 
 from headstart.base.progress import Console
 from headstart.base.settings import Settings
@@ -21,6 +20,7 @@ from headstart.results import run
 from headstart.storage.store import Store
 from headstart.workflow.preparation import list_photos, prepare
 from headstart.workflow.techniques.bench import Bench, open_backbone
+from headstart.workflow.techniques.trial import Trial
 
 PASSES = (2, 4, 8)
 CASES = {"clothing": ("mobilenet_v2", 224), "sample:textile": ("efficientnet_lite0", 250)}
@@ -36,7 +36,7 @@ def train(photos: str, backbone: str, size_px: int, folder: Path, seed: int) -> 
         bench = Bench(settings, claimed.work, store, console)
         listed = list_photos(bench)
         opened = open_backbone(backbones.find(backbone), size_px, bench)
-        data = prepare(claimed, listed, [opened], bench)
+        data = prepare(claimed, listed, [opened], (), bench)
         trial = Trial(opened, data.lesson, data.sealed, bench)
         for epochs in PASSES:
             start = time.perf_counter()

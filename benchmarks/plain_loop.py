@@ -112,12 +112,14 @@ def run_plain(name: str, parts: dict[str, article.Part], seed: int) -> dict[str,
 
 
 def run_ours(name: str, photos: Path, folder: Path, seed: int) -> dict[str, Any]:
-    """Fine-tune with `headstart compare` on its defaults; return what it came to, and its seconds."""
+    """Fine-tune with `headstart compare` on its defaults, at the same size; return what came, and seconds."""
     cache = folder.parent / "cache"
     if not cache.exists():
         measured.link_weights(cache)
     words = ["compare", str(photos), "--techniques", "finetune", "--backbones", name, "--no-report", "--json"]
-    _, _, text = measured.command([*words, "--seed", str(seed), "--out", str(folder)], cache)
+    size_px = str(backbones.find(name).input_size_px)
+    words += ["--image-size", size_px, "--folds", "0", "--seed", str(seed), "--out", str(folder)]
+    _, _, text = measured.command(words, cache)
     [one] = [one for one in json.loads(text)["candidates"] if one["technique"] == "finetune"]
     return {
         "seed": seed,
