@@ -23,8 +23,8 @@ Operation = Callable[[Picture, np.random.Generator], Picture]
 
 SHIFT = 1 / 8
 """The furthest move, as a part of the side."""
-SMALLEST_ZOOM = 0.6
-"""The least side that a zoomed view keeps, as a part of the whole."""
+LEAST_AREA = 0.6
+"""The least area that a zoomed view keeps, as a part of the whole."""
 LIGHTING = 0.25
 """The furthest change of contrast and of brightness, as a part of the whole."""
 
@@ -51,13 +51,13 @@ def shift(picture: Picture, random: np.random.Generator) -> Picture:
 
 
 def zoom(picture: Picture, random: np.random.Generator) -> Picture:
-    """Enlarge a random part, of 60 to 100% of the height and of the width each."""
+    """Enlarge a random square, of 60 to 100% of the area."""
     side = len(picture)
-    height, width = (random.uniform(SMALLEST_ZOOM, 1, 2) * side).astype(int)
-    top, left = random.integers(0, side - height + 1), random.integers(0, side - width + 1)
+    kept = int(side * random.uniform(LEAST_AREA, 1) ** 0.5)
+    top, left = random.integers(0, side - kept + 1, 2)
     import cv2
 
-    part = picture[top : top + height, left : left + width]
+    part = picture[top : top + kept, left : left + kept]
     view: Picture = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return view
 
@@ -78,7 +78,7 @@ OPERATIONS: dict[str, tuple[Operation, float]] = {
 }
 """Each with the part of the views that it is applied to."""
 
-LEVELS = {"none": (), "light": ("mirror", "shift"), "full": tuple(OPERATIONS)}
+LEVELS = {"none": (), "light": ("mirror", "shift"), "full": ("mirror", "zoom", "lighting")}
 
 
 def view(picture: Picture, operations: Sequence[str], random: np.random.Generator) -> Picture:
@@ -94,6 +94,17 @@ def view(picture: Picture, operations: Sequence[str], random: np.random.Generato
         if part == 1 or random.random() < part:
             picture = operation(picture, random)
     return picture
+
+
+def harmless(effects: Sequence[Effect]) -> tuple[str, ...]:
+    """Return the operations that do no harm; what a zoom moves need not be shifted too.
+
+    Example:
+        >>> harmless([Effect("mirror", 0.5, 0.9), Effect("shift", 0.5, 0.5), Effect("zoom", 0.5, 0.6)])
+        ('zoom',)
+    """
+    names = [one.operation for one in effects if is_harmless(one)]
+    return tuple(name for name in names if name != "shift" or "zoom" not in names)
 
 
 def is_harmless(effect: Effect) -> bool:

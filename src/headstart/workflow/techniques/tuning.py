@@ -138,7 +138,7 @@ class Tuning:
         opened, lesson, clock = self._opened, self._lesson, self._opened.watch
         with clock.stage("augmentation"):
             effects = self._effects
-        harmless = tuple(one.operation for one in effects if augmentation.is_harmless(one))
+        harmless = augmentation.harmless(effects)
         recipe = recipe_of(opened, self._bench.settings, epochs, harmless, seed)
         with clock.stage("finetune"):
             activations = self._bench.work / f"{opened.row.name}-activations"
