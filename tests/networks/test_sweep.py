@@ -53,7 +53,7 @@ def photos(photos: Path) -> Path:
 
 def run(photos: Path, extractors: list[Extractor]) -> Audit:
     store = extractors[0].store
-    return audit(listing.load(photos), store=store, progress=Progress(), onlooker=Sweep(extractors))
+    return audit(listing.load(photos), store=store, progress=Progress(), onlookers=[Sweep(extractors)])
 
 
 def values(found: Audit, extractor: Extractor) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_only_photos_whose_features_are_lacking_are_decoded_again(
 def test_the_pace_counts_photos(photos: Path, extractors: list[Extractor]) -> None:
     onlooker = Sweep(extractors)
     dataset = listing.load(photos)
-    audit(dataset, store=extractors[0].store, progress=Progress(), onlooker=onlooker)
+    audit(dataset, store=extractors[0].store, progress=Progress(), onlookers=[onlooker])
     pace = onlooker.pace
     assert (pace.n_read, pace.n_fed) == (49, (47, 47))
     assert pace.read_s > 0

@@ -542,7 +542,7 @@ def test_what_is_found_is_the_same_at_any_size_of_decoding(
     listed, found = listing.load(shared_data / name), []
     with Store(Progress(), tmp_path / "store") as store:
         for sizes in ((64,), (448,), (768, 576)):
-            found.append(audit(listed, store=store, progress=Progress(), onlooker=Sizes(*sizes)))
+            found.append(audit(listed, store=store, progress=Progress(), onlookers=[Sizes(*sizes)]))
     for other in found[1:]:
         assert np.array_equal(other.groups, found[0].groups)
         assert other.findings == found[0].findings
@@ -553,17 +553,17 @@ def test_what_was_decoded_at_one_of_several_sizes_need_not_be_again(
 ) -> None:
     listed = listing.load(photos)
     with Store(Progress(), tmp_path / "store") as store:
-        first = audit(listed, store=store, progress=Progress(), onlooker=Sizes(100, 20))
+        first = audit(listed, store=store, progress=Progress(), onlookers=[Sizes(100, 20)])
 
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a photo was decoded again")
 
         monkeypatch.setattr(pixels, "decode", refuse)
         for size_px in (100, 20):
-            again = audit(listed, store=store, progress=Progress(), onlooker=Sizes(size_px))
+            again = audit(listed, store=store, progress=Progress(), onlookers=[Sizes(size_px)])
             assert again.digests == first.digests
         with pytest.raises(AssertionError, match="decoded again"):
-            audit(listed, store=store, progress=Progress(), onlooker=Sizes(64))
+            audit(listed, store=store, progress=Progress(), onlookers=[Sizes(64)])
 
 
 def test_progress_is_told_of_each_photo(photos: Path) -> None:

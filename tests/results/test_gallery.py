@@ -19,6 +19,7 @@ from headstart.results.comparison import FindingSummary
 from headstart.results.gallery import Explained, Gallery, Picture, Spot
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
+from headstart.storage.store import Store
 
 NAMES = ("cat", "dog", "owl")
 Bytes = NDArray[np.uint8]
@@ -371,3 +372,29 @@ def test_a_real_run_has_a_gallery(finished: Finished) -> None:
         small = opened(one.thumbnail)
         assert small.shape == original.shape == (30, 40, 3)  # smaller than a thumbnail: as it is
         assert small.mean(axis=(0, 1)) == pytest.approx(original.mean(axis=(0, 1)), abs=8)
+
+
+def test_thumbnails_that_are_made_while_photos_are_read_are_those_that_a_report_shows(
+    folder: Path, tmp_path: Path
+) -> None:
+    photos = listed(folder)
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in photos}
+    with Store(Progress(), tmp_path / "store") as store:
+        maker = gallery.Thumbnails(store, len(photos), 1500)
+        assert sorted(maker.wanted(list(digests.values()) * 2)) == sorted(set(digests.values()))
+        for _, file in photos:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            maker.take([maker.look(digest, pixels.Picture(file.read_bytes()))])
+        maker.end()
+        assert maker.wanted(list(digests.values())) == []
+        kept = store.get([gallery.thumbnail_key(digest) for digest in digests.values()])
+    made = gallery.make(photos).pictures
+    assert [kept[gallery.thumbnail_key(digests[one.path])] for one in made] == [one.thumbnail for one in made]
+
+
+def test_of_many_photos_those_of_the_least_digests_are_likely(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(3000)]
+    with Store(Progress(), tmp_path / "store") as store:
+        likely = gallery.Thumbnails(store, 3000, 300).wanted(digests)
+    assert {*sorted(digests)[:300]} < {*likely}
+    assert len(likely) < 400

@@ -51,6 +51,21 @@ def write(folder: Path, n: int, *, is_fine: bool, size: tuple[int, int] = (300, 
     return folder
 
 
+@pytest.fixture
+def decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The SHA-256 of whatever is decoded; nothing is kept from before."""
+    contents: list[str] = []
+    decode = pixels.decode
+
+    def counted(content: bytes, **more: Any) -> pixels.Pixels:
+        contents.append(hashlib.sha256(content).hexdigest())
+        return decode(content, **more)
+
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pixels, "decode", counted)
+    return contents
+
+
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("fine") / "photos", 60, is_fine=True)
@@ -73,9 +88,8 @@ def found_of(photos: Path, store: Store, work: Path, **more: Any) -> PictureSize
 
 
 def compare(photos: Path, out: Path, **more: Any) -> Results:
-    return headstart.compare(
-        photos, backbones=("tiny",), techniques=("features",), report=False, out=str(out), **more
-    )
+    given = {"report": False} | more
+    return headstart.compare(photos, backbones=("tiny",), techniques=("features",), out=str(out), **given)
 
 
 def test_where_detail_tells_classes_apart_a_larger_size_is_taken(
@@ -242,17 +256,8 @@ def test_a_run_tells_what_was_tried_and_tests_on_none_of_it(fine: Path, tmp_path
     assert Counter(parts.values()) == {"train": 96, "test": 24}
 
 
-def test_no_photo_is_decoded_twice(fine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_photo_is_decoded_twice(fine: Path, tmp_path: Path, decoded: list[str]) -> None:
     """But for those that the kept model is asked about, and for a third size, which is read for itself."""
-    decoded: list[str] = []
-    decode = pixels.decode
-
-    def counted(content: bytes, **more: Any) -> pixels.Pixels:
-        decoded.append(hashlib.sha256(content).hexdigest())
-        return decode(content, **more)
-
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pixels, "decode", counted)
     results = compare(fine, tmp_path / "run")
     n_sample = results.picture_size[0].n_images
     assert len({*decoded}) == 120
@@ -262,10 +267,19 @@ def test_no_photo_is_decoded_twice(fine: Path, tmp_path: Path, monkeypatch: pyte
     assert len(decoded) == 4
 
 
+def test_a_report_decodes_none_again_but_those_with_heat_maps(
+    fine: Path, tmp_path: Path, decoded: list[str]
+) -> None:
+    compare(fine, tmp_path / "run", image_size=224, report=True)
+    shown = json.loads((tmp_path / "run" / "gallery.json").read_text())
+    assert len(shown["pictures"]) == 120
+    assert len(decoded) == 120 + 4 + len(shown["explained"])
+
+
 def test_squares_that_were_kept_are_the_pixels_of_prepare(fine: Path, store: Store, tmp_path: Path) -> None:
     listed = listing.load(fine).take(range(0, 120, 9))
     squares = Squares(tmp_path / "squares", [40, 64], "crop")
-    found = audit(listed, store=store, progress=Progress(), is_thorough=False, onlooker=squares)
+    found = audit(listed, store=store, progress=Progress(), is_thorough=False, onlookers=[squares])
     order = list(found.digests)[::-1]
     assert sorted(squares.digests) == sorted(order)
     assert order[0] in squares

@@ -138,34 +138,13 @@ class _Check:
         return self.decoders == _decoders() if self.reason else self.format in formats.raster_formats()
 
 
-class _Nobody:
-    """An onlooker that wants to see nothing."""
-
-    title, decoded_px = "Checking photos", (DECODED_PX,)
-
-    def wanted(self, digests: Sequence[str]) -> Collection[str]:
-        return ()
-
-    def look(self, digest: str, picture: Picture) -> None:
-        raise AssertionError(digest)
-
-    def take(self, seen: Sequence[None]) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-
-NOBODY = _Nobody()
-
-
 def audit(
     dataset: Dataset,
     *,
     store: Store,
     progress: Progress,
     is_thorough: bool = True,
-    onlooker: Onlooker[Any] = NOBODY,
+    onlookers: Sequence[Onlooker[Any]] = (),
 ) -> Audit:
     """Read each photo, decode those not decoded before, in threads, and say what is amiss with them.
 
@@ -177,9 +156,10 @@ def audit(
         store: Where what was found of a photo's bytes is kept.
         progress: Told of each photo.
         is_thorough: Look for near-duplicates, shortcuts and odd sizes, too.
-        onlooker: Shown each photo that it wants to see and that can be read, while it is decoded.
+        onlookers: Each is shown the photos that it wants to see and that can be read, while they are decoded.
+            The first says what the stage is called, and how large JPEGs are decoded.
     """
-    checks = _read_all(dataset, store, progress, onlooker)
+    checks = _read_all(dataset, store, progress, onlookers)
     kept = [index for index, check in enumerate(checks) if not check.reason]
     readable, good = dataset.take(kept), [checks[index] for index in kept]
     quarantine = tuple(
@@ -268,48 +248,64 @@ def _traits(checks: Sequence[_Check]) -> Traits:
     )
 
 
-def _read_all(dataset: Dataset, store: Store, progress: Progress, onlooker: Onlooker[Any]) -> list[_Check]:
+def _read_all(
+    dataset: Dataset, store: Store, progress: Progress, onlookers: Sequence[Onlooker[Any]]
+) -> list[_Check]:
     checks = []
     chunks = pixels.batches([os.fspath(dataset.file(index)) for index in range(len(dataset))], CHUNK)
-    with progress.stage(onlooker.title, len(dataset)) as advance:
-        read, look_ahead = _Reading(store, onlooker).read, pixels.LOOK_AHEAD // CHUNK
+    title = onlookers[0].title if onlookers else "Checking photos"
+    with progress.stage(title, len(dataset)) as advance:
+        read, look_ahead = _Reading(store, onlookers).read, pixels.LOOK_AHEAD // CHUNK
         for found, seen in pixels.map_in_order(read, chunks, look_ahead=look_ahead):
             checks += found
-            onlooker.take(seen)
+            for onlooker, those in zip(onlookers, seen, strict=True):
+                onlooker.take(those)
             advance(len(found))
-        onlooker.end()
+        for onlooker in onlookers:
+            onlooker.end()
     return checks
 
 
 class _Reading:
     """Files read in threads, some at a time; copies are decoded once, wherever the threads are."""
 
-    def __init__(self, store: Store, onlooker: Onlooker[Any]) -> None:
-        self._store, self._onlooker = store, onlooker
+    def __init__(self, store: Store, onlookers: Sequence[Onlooker[Any]]) -> None:
+        self._store, self._onlookers = store, onlookers
+        self._decoded_px = onlookers[0].decoded_px if onlookers else (DECODED_PX,)
         self._lock = threading.Lock()
         self._checks: dict[str, Future[_Check]] = {}
 
-    def read(self, files: Sequence[str]) -> tuple[list[_Check], list[Any]]:
-        """Return what each file is, and what the onlooker made of those that it wanted to see.
+    def read(self, files: Sequence[str]) -> tuple[list[_Check], list[list[Any]]]:
+        """Return what each file is, and what each onlooker made of those that it wanted to see.
 
-        Those whose bytes were decoded before, and that it does not want to see, are only read.
+        Those whose bytes were decoded before, and that nobody wants to see, are only read.
         """
         contents = [_read(file) for file in files]
         digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]
         known = [digest for digest in digests if digest]
         kept = self._store.get([key for digest in known for key in self._keys(digest)])
-        wanted = {*self._onlooker.wanted(known)}
-        found, new, seen = list[_Check](), dict[bytes, bytes](), list[Any]()
+        wanted = [{*onlooker.wanted(known)} for onlooker in self._onlookers]
+        found, new = list[_Check](), dict[bytes, bytes]()
+        seen: list[list[Any]] = [[] for _ in self._onlookers]
 
         def check(content: bytes, digest: str) -> _Check:
             picture, made = Picture(content), list[_Check]()
-            for key, decoded_px in zip(self._keys(digest), self._onlooker.decoded_px, strict=True):
+            for key, decoded_px in zip(self._keys(digest), self._decoded_px, strict=True):
                 before = _kept(kept.get(key))
                 made.append(before or _decode(picture, digest, decoded_px))
                 if not before and made[-1].is_lasting:
                     new[key] = records.to_bytes(made[-1])
-            if digest in wanted and not made[0].reason:
-                return _show(picture, made[0], self._onlooker, seen)
+            if made[0].reason:
+                return made[0]
+            try:
+                looks = [
+                    onlooker.look(digest, picture) if digest in those else None
+                    for onlooker, those in zip(self._onlookers, wanted, strict=True)
+                ]
+            except UnreadableImage as error:
+                return _Check(digest, reason=error.problem, is_lasting=False)
+            for own, look in zip(seen, looks, strict=True):
+                own += [] if look is None else [look]
             return made[0]
 
         for content, digest in zip(contents, digests, strict=True):
@@ -336,17 +332,8 @@ class _Reading:
     def _keys(self, digest: str) -> list[bytes]:
         """Return what the checks of a file are kept under, by the sizes at which it is decoded."""
         version = f"check {CHECK_VERSION} {pixels.PIXELS_VERSION}"
-        told = [f"{version} {decoded_px} {digest}" for decoded_px in self._onlooker.decoded_px]
+        told = [f"{version} {decoded_px} {digest}" for decoded_px in self._decoded_px]
         return [hashlib.sha256(one.encode()).digest() for one in told]
-
-
-def _show(picture: Picture, check: _Check, onlooker: Onlooker[Any], seen: list[Any]) -> _Check:
-    """Add to what an onlooker has seen; return the photo's check, which is another if it cannot be read."""
-    try:
-        seen.append(onlooker.look(check.digest, picture))
-    except UnreadableImage as error:
-        return _Check(check.digest, reason=error.problem, is_lasting=False)
-    return check
 
 
 def _kept(value: bytes | None) -> _Check | None:

@@ -173,6 +173,13 @@ class Picture:
             self._decoded[self._eighths(at_least_px)] = image
         return self._decoded[self._eighths(at_least_px)]
 
+    def about(self, at_least_px: int) -> Pixels:
+        """Return it with both sides at least so long where it has that; what is decoded already is taken."""
+        if not self._decoded:
+            return self.decoded(at_least_px)
+        fitting = [scale for scale in self._decoded if scale >= self._eighths(at_least_px)]
+        return self._decoded[min(fitting)] if fitting else self.decoded(at_least_px)
+
     def square(self, size_px: int, fit: str) -> Pixels:
         """Return what `prepare` does; raises what it raises."""
         return square(self.decoded(2 * size_px), size_px, fit)

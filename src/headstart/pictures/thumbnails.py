@@ -13,6 +13,9 @@ Mask = NDArray[np.bool_]
 SIDE_PX = 32
 """Side of the thumbnails that are compared."""
 
+FINE_PX = 4 * SIDE_PX
+"""A picture that large is fine enough to take the means of 32 x 32 pixels from."""
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Red, green and blue to grey, ITU-R BT.601."""
 
@@ -42,28 +45,62 @@ def thumbnail(image: Pixels, width: int, height: int) -> Pixels:
     Returns:
         uint8 (32, 32, 3); to a level or so the same for any size that the picture was decoded at.
     """
+    small, factor = halved(image)
     if image.shape[:2] == (height, width):
         import cv2
 
-        return np.asarray(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    rows, columns = _shares(image.shape[0], height), _shares(image.shape[1], width)
-    squeezed = rows @ image.reshape(len(image), -1).astype(np.float32)
-    return np.asarray(np.rint(columns @ squeezed.reshape(SIDE_PX, -1, 3)), dtype=np.uint8)
+        return np.asarray(cv2.resize(small, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    rows, columns = _shares(image.shape[0], height, factor), _shares(image.shape[1], width, factor)
+    squeezed = rows @ small.reshape(len(small), -1).astype(np.float32)
+    across = np.ascontiguousarray(squeezed.reshape(SIDE_PX, -1, 3).transpose(1, 0, 2)).reshape(
+        -1, SIDE_PX * 3
+    )
+    means = (columns @ across).reshape(SIDE_PX, SIDE_PX, 3).transpose(1, 0, 2)
+    return np.asarray(np.rint(means), dtype=np.uint8, order="C")
+
+
+def halved(image: Pixels) -> tuple[Pixels, int]:
+    """Return a picture halved while that is exact and leaves `FINE_PX` a side, and how many times so.
+
+    To take the mean of four pixels takes a tenth of the time of any other reduction.
+
+    Example:
+        >>> [halved(np.zeros((height, 1000, 3), np.uint8))[0].shape for height in (750, 751)]
+        [(375, 500, 3), (751, 1000, 3)]
+    """
+    import cv2
+
+    factor = 1
+    while not any(side % 2 or side < 2 * FINE_PX for side in image.shape[:2]):
+        size = (image.shape[1] // 2, image.shape[0] // 2)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        factor *= 2
+    return image, factor
 
 
 @functools.lru_cache(maxsize=4096)
-def _shares(reduced_px: int, full_px: int) -> NDArray[np.float32]:
-    """Return what part each pixel of a side has in each pixel of the thumbnail's, float32 (32, reduced_px).
+def _shares(reduced_px: int, full_px: int, factor: int) -> Any:
+    """Return what part each pixel of a side has in each of the thumbnail's, float32 (32, pixels).
+
+    It is sparse: threads of BLAS, begun in each of the threads that decode, would wait for each other in busy
+    loops, for half of the time that reading photos takes.
 
     JPEGs are reduced to eighths of their size, rounded up: the last pixel reaches beyond the picture. Taken
     as whole it would shift everything by up to a 64th, which is enough to lose copies of a fine pattern.
+
+    Args:
+        reduced_px: How many pixels it was decoded to.
+        full_px: Of how many.
+        factor: It was made smaller by that since.
     """
+    from scipy.sparse import csr_array
+
     eighths = round(8 * reduced_px / full_px)
-    edges = np.linspace(0, full_px * eighths / 8, SIDE_PX + 1)
-    starts = np.arange(reduced_px)
+    edges = np.linspace(0, full_px * eighths / 8 / factor, SIDE_PX + 1)
+    starts = np.arange(reduced_px // factor)
     overlaps = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
     overlaps = overlaps.clip(min=0)
-    return np.asarray(overlaps / overlaps.sum(axis=1, keepdims=True), dtype=np.float32)
+    return csr_array((overlaps / overlaps.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def grey(thumbnails: Pixels) -> Pixels:
@@ -91,7 +128,7 @@ def ground(image: Pixels) -> Mask:
     """
     import cv2
 
-    side = 2 * SIDE_PX
+    side, image = 2 * SIDE_PX, halved(image)[0]
     small = np.ascontiguousarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
     reached = np.zeros((side + 2, side + 2), np.uint8)  # OpenCV wants a pixel more on each side
     how = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 1 << 8

@@ -1,6 +1,6 @@
 """Features -> a map of photos in two dimensions, on which like ones lie close together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,30 +33,26 @@ SMALLEST_SPREAD = 1e-6
 """Of features of length 1: below it they differ by rounding alone."""
 
 
-def choose(
-    n: int, must_have: Iterable[int] = (), *, limit: int = MAX_SPOTS, seed: int = 0
-) -> NDArray[np.intp]:
-    """Return which of n photos to put on the map: all, or so many of them drawn at random.
+def choose(keys: Sequence[str], must_have: Iterable[int] = (), *, limit: int = MAX_SPOTS) -> NDArray[np.intp]:
+    """Return which photos to put on the map: all, or so many of them as if they were drawn at random.
 
     Args:
-        n: Photos there are.
+        keys: Of each photo a digest of its bytes: those of the least digests are drawn.
         must_have: Indices of those to take first, the most wanted first; others than these are drawn.
         limit: How many to take at most.
-        seed: Of the generator of the draw.
 
     Returns:
         Indices in ascending order, none twice.
 
     Example:
-        >>> choose(1000, [999, 7], limit=4).tolist()
-        [7, 26, 812, 999]
-        >>> choose(3, limit=4).tolist()
-        [0, 1, 2]
+        >>> choose(["c0", "a7", "0f", "b1", "5d"], [3], limit=3).tolist()
+        [2, 3, 4]
+        >>> choose(["c0", "a7"], limit=4).tolist()
+        [0, 1]
     """
-    first = np.array(list(dict.fromkeys(must_have)), np.intp)[:limit]
-    rest = np.setdiff1d(np.arange(n), first)
-    drawn = np.random.default_rng(seed).permutation(rest)[: limit - len(first)]
-    return np.sort(np.concatenate([first, drawn]))
+    first = list(dict.fromkeys(must_have))[:limit]
+    rest = sorted({*range(len(keys))} - {*first}, key=lambda index: (keys[index], index))
+    return np.sort(np.array([*first, *rest[: limit - len(first)]], np.intp))
 
 
 def project(features: NDArray[np.floating], *, seed: int = 0) -> Doubles:

@@ -3,6 +3,7 @@
 Chosen by what a reader wants to see: mistakes, doubtful labels, copies, then the rest of the map.
 """
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -20,13 +21,20 @@ from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
 from headstart.results.comparison import FindingSummary
 from headstart.results.predictions import Predictions
+from headstart.storage.store import Kind, Store
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-VERSION = 1
+VERSION = 2
 """Goes up when another thumbnail comes of the same pixels."""
+
+KIND: Kind = "reports"
+"""What thumbnails are called in the store."""
+
+LIKELY = 1.1
+"""Thumbnails are made of so many times as many photos as are on the map, while photos are read."""
 
 THUMBNAIL_PX, EXPLAINED_PX = 96, 192
 """Longest side of a thumbnail, and the side of a photo with a heat map."""
@@ -127,6 +135,45 @@ class Gallery:
     projection: str
     backbone: str
     n_unreadable: int = 0
+
+
+def thumbnail_key(digest: str) -> bytes:
+    """Return what the thumbnail of a photo is kept under; `digest` is the SHA-256 of its bytes."""
+    return hashlib.sha256(f"thumbnail {VERSION} {pixels.PIXELS_VERSION} {digest}".encode()).digest()
+
+
+class Thumbnails:
+    """An onlooker of `headstart.photos.audit.audit` that makes thumbnails of photos likely to be on the map.
+
+    Those are the ones of the least digests. Mistakes and doubtful photos are not known before.
+
+    Args:
+        store: Where they are kept.
+        n_photos: Photos there are.
+        n_spots: Photos on the map at most.
+    """
+
+    title, decoded_px = "Making thumbnails", (2 * THUMBNAIL_PX,)
+
+    def __init__(self, store: Store, n_photos: int, n_spots: int) -> None:
+        self._store = store
+        self._likely = LIKELY * n_spots / max(1, n_photos)
+
+    def wanted(self, digests: Sequence[str]) -> list[str]:
+        """Return which photos are likely and have no thumbnail."""
+        likely = [one for one in dict.fromkeys(digests) if int(one[:8], 16) < self._likely * 16**8]
+        return [likely[index] for index in self._store.missing([thumbnail_key(one) for one in likely])]
+
+    def look(self, digest: str, picture: pixels.Picture) -> tuple[bytes, bytes]:
+        """Return the key of a photo's thumbnail, and that."""
+        return thumbnail_key(digest), thumbnail(picture.about(2 * THUMBNAIL_PX))
+
+    def take(self, seen: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep thumbnails."""
+        self._store.put(seen, KIND)
+
+    def end(self) -> None:
+        """Nothing is left to be done."""
 
 
 def wanted(

@@ -24,9 +24,9 @@ from headstart.workflow.preparation import Photos
 from headstart.workflow.techniques.trial import Trial
 
 KIND: Kind = "reports"
-"""What thumbnails and the map are called in the store."""
+"""What the map is called in the store."""
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 """Goes up when another map comes of the same features."""
 
 
@@ -69,7 +69,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
         [spot.path for spot in spots],
     )
     digests = _digests(material)
-    keys = _thumbnail_keys(digests, shown)
+    keys = {path: gallery.thumbnail_key(digests[path]) for path in shown if path in digests}
     values = store.get(list(keys.values()))
     kept = {path: values[key] for path, key in keys.items() if key in values}
     made = gallery.make(
@@ -95,23 +95,14 @@ def _digests(material: Material) -> dict[str, str]:
     }
 
 
-def _thumbnail_keys(digests: Mapping[str, str], paths: Sequence[str]) -> dict[str, bytes]:
-    """Return what the thumbnails of photos are kept under, for those whose digests are known."""
-    version = f"thumbnail {gallery.VERSION} {pixels.PIXELS_VERSION}"
-    return {
-        path: hashlib.sha256(f"{version} {digests[path]}".encode()).digest()
-        for path in paths
-        if path in digests
-    }
-
-
 def place(material: Material, chosen: Predictions, store: Store, progress: Progress) -> tuple[Spot, ...]:
     """Return the map: all photos, or mistakes, suspects and others drawn at random."""
     parts = [(name, part) for name, part in material.photos.parts.items() if part.files]
     paths = [path for _, part in parts for path in part.paths]
     row_of = {path: row for row, path in enumerate(paths)}
     mistakes = [chosen.paths[row] for row in chosen.confident_mistakes(len(chosen.paths))]
-    drawn = projection.choose(len(paths), [row_of[path] for path in (*mistakes, *material.doubtful)])
+    digests = [digest for _, part in parts for digest in part.digests]
+    drawn = projection.choose(digests, [row_of[path] for path in (*mistakes, *material.doubtful)])
     trial, test = material.trial, material.photos.test
     all_features = trial.heads.last.above(trial.extraction.last_of(test.unlabelled))
     names = [name for name, part in parts for _ in part.paths]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from headstart.base.settings import Settings
 from headstart.networks.sweep import Pace
 from headstart.photos import audit as audits
 from headstart.photos import splits
-from headstart.photos.audit import Audit
+from headstart.photos.audit import Audit, Onlooker
 from headstart.photos.findings import IMBALANCE, Finding
 from headstart.photos.splits import Lesson, Part, Sealed, Split
 from headstart.results import run as runs
@@ -29,7 +30,7 @@ from headstart.sources import listing, samples
 from headstart.sources.dataset import Dataset
 from headstart.training import augmentation
 from headstart.workflow.forecast import Work
-from headstart.workflow.techniques.bench import Bench, Opened, note, sweep_of
+from headstart.workflow.techniques.bench import Bench, Opened, note, sweep_of, thumbnails_of
 from headstart.workflow.techniques.trial import Prospect
 
 TASTED = 64
@@ -119,7 +120,8 @@ def taste(listed: Listed, opened: Sequence[Opened], bench: Bench) -> Pace:
     step = max(1, len(listed.photos) // TASTED)
     some = listed.photos.take(range(0, len(listed.photos), step)[:TASTED])
     sweep = sweep_of(opened)
-    audits.audit(some, store=bench.store, progress=Progress(), is_thorough=False, onlooker=sweep)
+    onlookers: list[Onlooker[Any]] = [sweep, *thumbnails_of(len(listed.photos), bench)]
+    audits.audit(some, store=bench.store, progress=Progress(), is_thorough=False, onlookers=onlookers)
     note(opened, sweep.pace)
     return sweep.pace
 
@@ -215,7 +217,7 @@ def _audit(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> 
         store=bench.store,
         progress=bench.progress,
         is_thorough=settings.check,
-        onlooker=sweep,
+        onlookers=[sweep, *thumbnails_of(len(listed.photos), bench)],
     )
     note(opened, sweep.pace)
     snapshot.write(run.folder / filenames.PHOTOS, listed.photos, listed.stamps, audited)

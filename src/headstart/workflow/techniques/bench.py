@@ -15,6 +15,8 @@ from headstart.networks.sweep import Pace, Sweep
 from headstart.networks.table import Backbone, together
 from headstart.photos.splits import Lesson
 from headstart.pictures import pixels
+from headstart.reporting.projection import MAX_SPOTS
+from headstart.results.gallery import Thumbnails
 from headstart.statistics import calibration
 from headstart.statistics.calibration import Calibration
 from headstart.storage.store import Store
@@ -103,6 +105,11 @@ def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:
 def sweep_of(opened: Sequence[Opened]) -> Sweep:
     """Return what feeds all backbones while photos are read."""
     return Sweep([one.extractor for one in opened if isinstance(one.extractor, Extractor)])
+
+
+def thumbnails_of(n_photos: int, bench: Bench) -> list[Thumbnails]:
+    """Return what makes thumbnails while photos are read, where a report is asked for."""
+    return [Thumbnails(bench.store, n_photos, MAX_SPOTS)] if bench.settings.report else []
 
 
 def note(opened: Sequence[Opened], pace: Pace) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from headstart.networks.table import Backbone
 from headstart.networks.vectors import Vectors, halved
 from headstart.photos import audit as audits
 from headstart.photos import splits
+from headstart.photos.audit import Onlooker
 from headstart.photos.groups import by_key
 from headstart.pictures import pixels
 from headstart.results.comparison import SizeTried
@@ -32,7 +34,7 @@ from headstart.sources.dataset import Dataset
 from headstart.statistics import metrics
 from headstart.storage.store import Kind
 from headstart.training.ridge import Ridge
-from headstart.workflow.techniques.bench import Bench, Opened, open_backbone
+from headstart.workflow.techniques.bench import Bench, Opened, open_backbone, thumbnails_of
 
 KIND: Kind = "heads"
 """What the sizes that were tried are called in the store."""
@@ -60,6 +62,9 @@ SQUARES = "squares"
 
 NEAR = 1.25
 """Where nothing can be tried, such squares are fed as they are up to so many times the backbone's size."""
+
+LEAST_GAIN = 0.01
+"""In nats: less is not worth the time that a larger picture takes, however sure it is."""
 
 SMALL_STEP = 1.2
 """A size that is less than so many times the one before, and no better, does not end the search."""
@@ -108,7 +113,7 @@ def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSi
 
     It is tried on the smallest of the backbones that were trained with pictures of up to `LARGEST_OWN_PX`,
     walking upward: the next size is taken while its left-out log loss is better than that of the one before
-    by more than the standard error of their difference, photo by photo.
+    by more than the standard error of their difference, photo by photo, and by `LEAST_GAIN`.
 
     Args:
         photos: As they are listed; none of them was read.
@@ -129,7 +134,7 @@ def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSi
     chosen = draw(photos, most=splits.pinnable(settings.validation, settings.test), seed=settings.seed)
     if len(sizes) == 1 or len(chosen) < FEWEST:
         return untried(row, side)
-    return _Search(photos.take(chosen), row, sizes, side, bench).result()
+    return _Search(photos, chosen, row, sizes, side, bench).result()
 
 
 def untried(row: Backbone, side: int | None) -> PictureSize:
@@ -209,7 +214,8 @@ class _Search:
     """The walk from size to size on some photos.
 
     Args:
-        sample: The photos.
+        photos: All photos.
+        chosen: Which of them sizes are tried on.
         row: The backbone that sizes are tried on.
         sizes: Sides in pixels, ascending.
         side: That of photos that are all squares of one size; None of others.
@@ -217,9 +223,16 @@ class _Search:
     """
 
     def __init__(
-        self, sample: Dataset, row: Backbone, sizes: Sequence[int], side: int | None, bench: Bench
+        self,
+        photos: Dataset,
+        chosen: Sequence[int],
+        row: Backbone,
+        sizes: Sequence[int],
+        side: int | None,
+        bench: Bench,
     ) -> None:
-        self._sample, self._row, self._sizes, self._side, self._bench = sample, row, sizes, side, bench
+        self._sample, self._n_photos = photos.take(chosen), len(photos)
+        self._row, self._sizes, self._side, self._bench = row, sizes, side, bench
         self._opened: dict[int, Opened] = {}
         self._squares: dict[int, Squares] = {}
 
@@ -283,7 +296,7 @@ class _Search:
                 is_chosen=False,
             )
             tried.append(one)
-            if one.gain > error or not chosen:
+            if one.gain > max(error, LEAST_GAIN) or not chosen:
                 chosen, least = size_px, losses
             elif size_px >= SMALL_STEP * chosen:
                 break
@@ -297,8 +310,9 @@ class _Search:
         """
         bench = self._bench
         squares = Squares(bench.work / SQUARES, sizes, bench.settings.fit)
+        onlookers: list[Onlooker[Any]] = [squares, *thumbnails_of(self._n_photos, bench)]
         found = audits.audit(
-            self._sample, store=bench.store, progress=Progress(), is_thorough=False, onlooker=squares
+            self._sample, store=bench.store, progress=Progress(), is_thorough=False, onlookers=onlookers
         )
         self._squares |= dict.fromkeys(sizes, squares)
         different = np.sort(np.unique(found.digests, return_index=True)[1])
