@@ -52,10 +52,8 @@ def thumbnail(image: Pixels, width: int, height: int) -> Pixels:
         return np.asarray(cv2.resize(small, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     rows, columns = _shares(image.shape[0], height, factor), _shares(image.shape[1], width, factor)
     squeezed = rows @ small.reshape(len(small), -1).astype(np.float32)
-    across = np.ascontiguousarray(squeezed.reshape(SIDE_PX, -1, 3).transpose(1, 0, 2)).reshape(
-        -1, SIDE_PX * 3
-    )
-    means = (columns @ across).reshape(SIDE_PX, SIDE_PX, 3).transpose(1, 0, 2)
+    upright = squeezed.reshape(SIDE_PX, -1, 3).transpose(1, 0, 2).reshape(-1, SIDE_PX * 3)
+    means = (columns @ upright).reshape(SIDE_PX, SIDE_PX, 3).transpose(1, 0, 2)
     return np.asarray(np.rint(means), dtype=np.uint8, order="C")
 
 
