@@ -109,6 +109,23 @@ def test_where_detail_tells_classes_apart_a_larger_size_is_taken(
     assert [one.n_images for one in found.tried] == [48, 48, 48]
 
 
+def test_what_is_in_doubt_is_asked_of_more_photos(
+    fine: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
+) -> None:
+    monkeypatch.setattr(picture_size, "ENOUGH", 40)
+    first = found_of(fine, store, tmp_path / "one")
+    assert [one.n_images for one in first.tried] == [40] * 3
+    monkeypatch.setattr(picture_size, "SURE", 1e9)
+    monkeypatch.setattr(picture_size, "VERSION", -1)
+    decoded.clear()
+    second = found_of(fine, store, tmp_path / "two")
+    assert [one.n_images for one in second.tried] == [48, 48, 40]
+    assert (second.size_px, len(second.sample), len({*decoded})) == (224, 48, 48)
+    assert {*first.sample} < {*second.sample}
+    third = found_of(fine, store, tmp_path / "three")
+    assert (third.tried, third.sample) == (second.tried, second.sample)
+
+
 def test_where_it_gains_nothing_the_smaller_size_stays(coarse: Path, store: Store, tmp_path: Path) -> None:
     found = found_of(coarse, store, tmp_path / "work")
     assert found.size_px == 32
@@ -203,8 +220,11 @@ def dataset(rows: list[tuple[int, int, str]], root: Path = Path("/photos")) -> D
 )
 def test_what_always_holds_of_a_sample(rows: list[tuple[int, int, str]], most: float, seed: int) -> None:
     photos = dataset(rows)
-    chosen = draw(photos, most=most, seed=seed)
-    assert chosen == sorted({*chosen}) == draw(photos, most=most, seed=seed)
+    first, more = draw(photos, most=most, seed=seed)
+    assert (first, more) == draw(photos, most=most, seed=seed)
+    assert (first, more) == (sorted({*first}), sorted({*more}))
+    assert not {*first} & {*more}
+    chosen = [*first, *more]
     assert all(rows[index][2] in ("", "train") for index in chosen)
     grouped = [rows[index][1] for index in chosen if rows[index][1]]
     assert len(grouped) == len({*grouped})
@@ -222,10 +242,10 @@ def test_what_always_holds_of_a_sample(rows: list[tuple[int, int, str]], most: f
 
 def test_a_sample_is_in_proportion_and_of_some_hundred() -> None:
     rows = [(label, 0, "") for label, n in enumerate((3000, 1500, 600, 0)) for _ in range(n)]
-    drawn = Counter(rows[index][0] for index in draw(dataset(rows), most=0.4, seed=0))
+    drawn = Counter(rows[index][0] for index in draw(dataset(rows), most=0.4, seed=0)[0])
     assert drawn == {0: 176, 1: 88, 2: 35}
     rows = [(label, 0, "") for label, n in enumerate((200, 100, 50, 10)) for _ in range(n)]
-    drawn = Counter(rows[index][0] for index in draw(dataset(rows), most=0.4, seed=0))
+    drawn = Counter(rows[index][0] for index in draw(dataset(rows), most=0.4, seed=0)[0])
     assert drawn == {0: 56, 1: 28, 2: 14, 3: 3}
     many = Dataset(
         root=Path("/photos"),
@@ -234,9 +254,10 @@ def test_a_sample_is_in_proportion_and_of_some_hundred() -> None:
         class_names=tuple(map(str, range(400))),
         given_parts=("",) * 4000,
     )
-    drawn = Counter(many.labels[draw(many, most=0.4, seed=0)].tolist())
+    drawn = Counter(many.labels[draw(many, most=0.4, seed=0)[0]].tolist())
     assert Counter(drawn.values()) == {3: 300 // 3}
-    assert len(draw(dataset([(0, 0, ""), (1, 0, "")] * 30_000), most=0.4, seed=0)) == picture_size.MOST
+    first, more = draw(dataset([(0, 0, ""), (1, 0, "")] * 30_000), most=0.4, seed=0)
+    assert len(first) == len(more) == picture_size.MOST
 
 
 def test_a_run_tells_what_was_tried_and_tests_on_none_of_it(fine: Path, tmp_path: Path) -> None:
@@ -245,7 +266,7 @@ def test_a_run_tells_what_was_tried_and_tests_on_none_of_it(fine: Path, tmp_path
     assert [one.image_size_px for one in results.picture_size] == [32, 224, 288]
     kept = json.loads((tmp_path / "run" / "results.json").read_text())["picture_size"]
     assert [one["is_chosen"] for one in kept] == [False, True, False]
-    sample = draw(listing.load(fine), most=0.4, seed=0)
+    sample, _ = draw(listing.load(fine), most=0.4, seed=0)
     paths = {listing.load(fine).paths[index] for index in sample}
     with (tmp_path / "run" / "split.csv").open() as stream:
         parts = {row["path"]: row["part"] for row in csv.DictReader(stream)}

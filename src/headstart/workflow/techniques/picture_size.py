@@ -7,7 +7,7 @@ import shutil
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from headstart.base.errors import UnreadableImage
 from headstart.base.progress import Progress
 from headstart.base.settings import AUTO
 from headstart.base.words import in_a_list
+from headstart.networks import engine
 from headstart.networks.features import Extractor
 from headstart.networks.sweep import AT_ONCE, Squares
 from headstart.networks.table import Backbone
@@ -63,8 +64,10 @@ NEAR = 1.25
 """Up to so many times the backbone's size such squares take the place of it. They come from a camera or a
 scanner that is set up for it, and resizing them by a few per cent blurs every detail of a pixel or two."""
 
-LEAST_GAIN = 0.01
-"""In nats: less is not worth the time that a larger picture takes, however sure it is."""
+LEAST_GAIN, SURE = 0.03, 3.0
+"""What log loss must fall by, in nats: less is not worth the time that a larger picture takes. One wrong
+answer of a hundred put right gives about so much. And of how many standard errors it is believed at once: a
+few hard photos make most of the loss, so that one error is soon there by chance."""
 
 SMALL_STEP = 1.2
 """A size that is less than so many times the one before, and no better, does not end the search."""
@@ -89,7 +92,7 @@ class PictureSize:
         tried: What was tried, smallest first.
         sample: Paths of the photos that it was tried on, which must not be test photos.
         opened: Backbones that were opened for it, by side in pixels.
-        squares: Those photos as squares, by side in pixels.
+        squares: Those photos as squares of that side.
     """
 
     size_px: int | None
@@ -97,7 +100,7 @@ class PictureSize:
     tried: tuple[SizeTried, ...] = ()
     sample: tuple[str, ...] = ()
     opened: dict[int, Opened] = field(default_factory=dict)
-    squares: dict[int, Squares] = field(default_factory=dict)
+    squares: Sequence[Squares] = ()
 
     def of(self, row: Backbone) -> int:
         """Return the side in pixels that one backbone is fed.
@@ -117,7 +120,8 @@ def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSi
 
     It is tried on the smallest of the backbones that were trained with pictures of up to `LARGEST_OWN_PX`,
     walking upward: the next size is taken while its left-out log loss is better than that of the one before
-    by more than the standard error of their difference, photo by photo, and by `LEAST_GAIN`.
+    by more than the standard error of their difference, photo by photo, and by `LEAST_GAIN`. What speaks for
+    a larger size by less than `SURE` standard errors is asked again of twice as many photos.
 
     Args:
         photos: As they are listed; none of them was read.
@@ -136,7 +140,7 @@ def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSi
     sizes = candidates(row, pixels.header_sizes(files), side)
     settings = bench.settings
     chosen = draw(photos, most=splits.pinnable(settings.validation, settings.test), seed=settings.seed)
-    if len(sizes) == 1 or len(chosen) < FEWEST:
+    if len(sizes) == 1 or len(chosen[0]) < FEWEST:
         return untried(row, side)
     return _Search(photos, chosen, row, sizes, side, bench).result()
 
@@ -173,12 +177,13 @@ def candidates(row: Backbone, sizes: Sequence[tuple[int, int]], side: int | None
     return sorted({own, *larger, *([side] if side else [])})
 
 
-def draw(photos: Dataset, *, most: float, seed: int) -> list[int]:
-    """Return some photos to try sizes on, ascending: of each class in proportion, none of a given other part.
+def draw(photos: Dataset, *, most: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return some photos to try sizes on, and as many others, ascending; none of a given other part.
 
-    Where classes are so many that they would have less than `LEAST` each, some of the classes have so many.
-    Of a group that is kept together one photo is drawn; of no class more are in groups with them than may be
-    pinned to the train part. Which are drawn depends on the paths, not on their order.
+    Of each class there are photos in proportion; where classes are so many that they would have less than
+    `LEAST` each, some of the classes have so many. Of a group that is kept together one photo is drawn; of no
+    class more are in groups with them than may be pinned to the train part. Which are drawn depends on the
+    paths, not on their order.
 
     Args:
         photos: N photos.
@@ -188,20 +193,22 @@ def draw(photos: Dataset, *, most: float, seed: int) -> list[int]:
     groups = by_key(photos.group_keys) if photos.group_keys else np.arange(len(photos))
     is_free = np.isin(np.array(photos.given_parts), ("", "train"))
     is_free &= ~np.isin(groups, groups[~is_free])
-    sizes, taken, chosen = Counter(groups.tolist()), set[int](), list[int]()
+    sizes, taken, first, more = Counter(groups.tolist()), set[int](), list[int](), list[int]()
     quotas = _quotas(np.bincount(photos.labels[is_free], minlength=len(photos.class_names)), seed)
     for label, name in enumerate(photos.class_names):
         of_class = np.flatnonzero(is_free & (photos.labels == label)).tolist()
         own = sorted(of_class, key=photos.paths.__getitem__)
         random = np.random.default_rng([seed % 2**64, zlib.crc32(name.encode()), 1])
-        room, quota = math.floor(most * len(own) + 1e-9), quotas[label]
+        room, drawn = math.floor(most * len(own) + 1e-9), list[int]()
         for index in (own[number] for number in random.permutation(len(own))):
             group = int(groups[index])
-            if quota and group not in taken and sizes[group] <= room:
+            if len(drawn) < 2 * quotas[label] and group not in taken and sizes[group] <= room:
                 taken.add(group)
-                chosen.append(index)
-                room, quota = room - sizes[group], quota - 1
-    return sorted(chosen)
+                drawn.append(index)
+                room -= sizes[group]
+        first += drawn[: quotas[label]]
+        more += drawn[quotas[label] :]
+    return sorted(first), sorted(more)
 
 
 def _quotas(counts: Integers, seed: int) -> list[int]:
@@ -214,12 +221,35 @@ def _quotas(counts: Integers, seed: int) -> list[int]:
     return [LEAST if label in drawn[: n_wanted // LEAST] else 0 for label in range(len(counts))]
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What was tried, and on how many of the samples."""
+
+    tried: tuple[SizeTried, ...]
+    n_samples: int
+
+
+@dataclass(eq=False)
+class _Sample:
+    """Photos that can be read, each once, with their digests, and as squares of some sizes.
+
+    Attributes:
+        photos: N.
+        digests: N.
+        squares: By side in pixels.
+    """
+
+    photos: Dataset
+    digests: list[str]
+    squares: dict[int, Squares]
+
+
 class _Search:
     """The walk from size to size on some photos.
 
     Args:
         photos: All photos.
-        chosen: Which of them sizes are tried on.
+        chosen: Which of them sizes are tried on, and others in case of doubt.
         row: The backbone that sizes are tried on.
         sizes: Sides in pixels, ascending.
         side: That of photos that are all squares of one size; None of others.
@@ -229,108 +259,126 @@ class _Search:
     def __init__(
         self,
         photos: Dataset,
-        chosen: Sequence[int],
+        chosen: Sequence[Sequence[int]],
         row: Backbone,
         sizes: Sequence[int],
         side: int | None,
         bench: Bench,
     ) -> None:
-        self._sample, self._n_photos = photos.take(chosen), len(photos)
+        self._listed, self._n_photos = [photos.take(some) for some in chosen], len(photos)
         self._row, self._sizes, self._side, self._bench = row, sizes, side, bench
         self._opened: dict[int, Opened] = {}
-        self._squares: dict[int, Squares] = {}
+        self._samples: list[_Sample] = []
 
     def result(self) -> PictureSize:
         """Return the size; what was tried before on the same photos is taken from the store."""
         store, key = self._bench.store, self._key()
         kept = store.get([key])
-        tried = records.from_bytes(kept[key], tuple[SizeTried, ...]) if kept else tuple(self._walk())
-        store.put([] if kept else [(key, records.to_bytes(tried))], KIND)
-        if not tried:
+        found = records.from_bytes(kept[key], _Outcome) if kept else self._outcome()
+        store.put([] if kept else [(key, records.to_bytes(found))], KIND)
+        if not found.tried:
             return untried(self._row, self._side)
-        self._bench.progress.remark(_said(tried))
-        chosen = next(one.image_size_px for one in tried if one.is_chosen)
+        self._bench.progress.remark(_said(found.tried))
+        chosen = next(one.image_size_px for one in found.tried if one.is_chosen)
         return PictureSize(
             chosen,
             is_exact=chosen == self._side,
-            tried=tried,
-            sample=self._sample.paths,
+            tried=found.tried,
+            sample=tuple(path for listed in self._listed[: found.n_samples] for path in listed.paths),
             opened={size_px: one for size_px, one in self._opened.items() if size_px == chosen},
-            squares={size_px: one for size_px, one in self._squares.items() if size_px == chosen},
+            squares=[one.squares[chosen] for one in self._samples if chosen in one.squares],
         )
 
     def _key(self) -> bytes:
         """Return what decides the outcome: the photos' bytes and labels, and the backbone at each size."""
-        files = [self._sample.file(index) for index in range(len(self._sample))]
+        settings, kind = self._bench.settings, engine.choose(self._bench.settings.engine)
+        files = [listed.file(index) for listed in self._listed for index in range(len(listed))]
         told = (
             VERSION,
             list(pixels.map_in_order(_digest, files)),
-            self._sample.labels.tolist(),
-            self._bench.settings.fit,
-            [self._open(size_px).extractor.identity for size_px in self._sizes],
+            [listed.labels.tolist() for listed in self._listed],
+            settings.fit,
+            [
+                engine.backbone_key(self._row, size_px, kind, settings.weights_folder, settings.features)
+                for size_px in self._sizes
+            ],
         )
         return hashlib.sha256(repr(told).encode()).digest()
 
-    def _open(self, size_px: int) -> Opened:
-        if size_px not in self._opened:
-            self._opened[size_px] = open_backbone(self._row, size_px, self._bench)
-        return self._opened[size_px]
+    def _outcome(self) -> _Outcome:
+        """Walk, and where that leaves a doubt, again with more photos, up to the size that was chosen."""
+        tried = self._walk(self._sizes)
+        is_doubtful = any(one.gain > _needed(one) and one.gain < SURE * one.standard_error for one in tried)
+        if is_doubtful and len(self._listed[1]):
+            chosen = next(one.image_size_px for one in tried if one.is_chosen)
+            again = self._walk([size_px for size_px in self._sizes if size_px <= chosen])
+            later = (dataclasses.replace(one, is_chosen=False) for one in tried[len(again) :])
+            tried = (*again, *later)
+        return _Outcome(tried, len(self._samples))
 
-    def _walk(self) -> Iterator[SizeTried]:
-        """Yield the sizes that are tried; none where too few photos can be read."""
-        readable, digests = self._read(self._sizes[:2])
-        if len(readable) < FEWEST or len(np.unique(readable.labels)) < 2:
-            return
+    def _walk(self, sizes: Sequence[int]) -> tuple[SizeTried, ...]:
+        """Try sizes upward on one sample more than before; none where too few photos can be read."""
+        self._samples.append(self._read(self._listed[len(self._samples)], sizes[:2]))
+        labels = np.concatenate([one.photos.labels for one in self._samples])
+        if len(labels) < FEWEST or len(np.unique(labels)) < 2:
+            return ()
         tried, chosen, least = list[SizeTried](), 0, np.empty(0)
-        for size_px in self._sizes:
+        for size_px in sizes:
             start = time.perf_counter()
-            probabilities = self._left_out(readable, digests, size_px)
-            losses = metrics.losses(readable.labels, probabilities)
+            probabilities = left_out(self._vectors(size_px), labels, len(self._listed[0].class_names))
+            losses = metrics.losses(labels, probabilities)
             gains = least - losses if tried else np.zeros_like(losses)
-            error = float(gains.std(ddof=1) / math.sqrt(len(gains)))
             one = SizeTried(
                 image_size_px=size_px,
                 backbone=self._row.name,
-                n_images=len(readable),
-                accuracy=float((probabilities.argmax(axis=1) == readable.labels).mean()),
+                n_images=len(labels),
+                accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
                 log_loss=float(losses.mean()),
                 gain=float(gains.mean()),
-                standard_error=error,
+                standard_error=float(gains.std(ddof=1) / math.sqrt(len(gains))),
                 seconds=time.perf_counter() - start,
                 is_chosen=False,
             )
             tried.append(one)
-            if one.gain > max(error, LEAST_GAIN) or not chosen:
+            if one.gain > _needed(one) or not chosen:
                 chosen, least = size_px, losses
             elif size_px >= SMALL_STEP * chosen:
                 break
-        for one in tried:
-            yield dataclasses.replace(one, is_chosen=one.image_size_px == chosen)
+        return tuple(dataclasses.replace(one, is_chosen=one.image_size_px == chosen) for one in tried)
 
-    def _read(self, sizes: Sequence[int]) -> tuple[Dataset, list[str]]:
-        """Decode the photos to squares of some sizes; return those that can be read, each once, and digests.
+    def _read(self, listed: Dataset, sizes: Sequence[int]) -> _Sample:
+        """Decode photos to squares of some sizes.
 
         What the audit keeps of them at these sizes spares it decoding them again.
         """
-        bench = self._bench
-        squares = Squares(bench.work / SQUARES, sizes, bench.settings.fit)
+        bench, known = self._bench, {digest for one in self._samples for digest in one.digests}
+        folder = bench.work / SQUARES / f"{len(self._samples)} {min(sizes)}"
+        squares = Squares(folder, sizes, bench.settings.fit)
         onlookers: list[Onlooker[Any]] = [squares, *thumbnails_of(self._n_photos, bench)]
         found = audits.audit(
-            self._sample, store=bench.store, progress=Progress(), is_thorough=False, onlookers=onlookers
+            listed, store=bench.store, progress=Progress(), is_thorough=False, onlookers=onlookers
         )
-        self._squares |= dict.fromkeys(sizes, squares)
         different = np.sort(np.unique(found.digests, return_index=True)[1])
-        return found.dataset.take(different), [found.digests[index] for index in different]
+        chosen = [index for index in different.tolist() if found.digests[index] not in known]
+        digests = [found.digests[index] for index in chosen]
+        return _Sample(found.dataset.take(chosen), digests, dict.fromkeys(sizes, squares))
 
-    def _left_out(self, photos: Dataset, digests: Sequence[str], size_px: int) -> Floats:
-        """Return what heads that have not seen a photo make of it, float32 (N, C), fed squares of a size."""
-        if size_px not in self._squares:
-            self._read([size_px])
-        opened = self._open(size_px)
-        feed(opened, digests, self._squares[size_px], self._bench.progress)
-        files = [photos.file(index) for index in range(len(photos))]
-        vectors = opened.extractor.features(files, digests, "", self._bench.progress)
-        return left_out(vectors, photos.labels, len(photos.class_names))
+    def _vectors(self, size_px: int) -> Vectors:
+        """Return the features of all samples, fed squares of a size."""
+        if size_px not in self._opened:
+            self._opened[size_px] = open_backbone(self._row, size_px, self._bench)
+        opened, progress = self._opened[size_px], self._bench.progress
+        for number, one in enumerate(self._samples):
+            if size_px not in one.squares:
+                one.squares |= self._read(self._listed[number], [size_px]).squares
+            feed(opened, one.digests, one.squares[size_px], progress)
+        files = [one.photos.file(index) for one in self._samples for index in range(len(one.photos))]
+        digests = [digest for one in self._samples for digest in one.digests]
+        return opened.extractor.features(files, digests, "", progress)
+
+
+def _needed(tried: SizeTried) -> float:
+    return max(tried.standard_error, LEAST_GAIN)
 
 
 def feed(opened: Opened, digests: Sequence[str], squares: Squares, progress: Progress) -> None:
@@ -355,7 +403,7 @@ def open_all(rows: Sequence[Backbone], size: PictureSize, bench: Bench) -> list[
     for row in rows:
         tried = size.opened.get(size.of(row))
         opened = tried if tried and tried.row == row else open_backbone(row, size.of(row), bench)
-        if squares := size.squares.get(opened.image_size_px):
+        for squares in size.squares if opened.image_size_px == size.size_px else ():
             feed(opened, squares.digests, squares, bench.progress)
         found.append(opened)
     if size.squares:
