@@ -34,7 +34,7 @@ suite: $(READY)
 test-all: $(READY) ## the slow tests too
 	$(BIN)/pytest $(WORKERS) -m "slow or not slow"
 
-bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on two cores
+bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; three hours on two cores
 	$(BIN)/python benchmarks/commands.py $(DATA)
 	$(BIN)/python benchmarks/extraction.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA) --epochs 2
@@ -44,9 +44,14 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals and clothing; two hours on
 	$(BIN)/python benchmarks/passes.py $(DATA)
 	$(BIN)/python benchmarks/plain_loop.py $(DATA)
 	$(BIN)/python benchmarks/article.py $(DATA)
-	$(BIN)/python benchmarks/page.py
+	$(BIN)/python benchmarks/places.py $(DATA)
+	$(BIN)/python benchmarks/features.py $(DATA)
+	$(BIN)/python benchmarks/many_classes.py $(DATA)
+	$(BIN)/python benchmarks/phone_photos.py $(DATA)
+	$(BIN)/python benchmarks/time_to_accuracy.py $(DATA)
 	$(BIN)/python benchmarks/exports.py $(DATA)
 	$(BIN)/python benchmarks/serving.py $(DATA)
+	$(BIN)/python benchmarks/page.py
 
 container-steps: $(READY) ## carry out the Dockerfile's steps without an engine; RUN=a run folder, PHOTO=a photo
 	$(BIN)/hadolint Dockerfile
