@@ -97,7 +97,7 @@ def refuse_below(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
     prefix = str(folder)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in {"open", "sqlite3.connect", "os.scandir", "os.listdir", "os.mkdir"}:
+        if event in {"open", "sqlite3.connect", "os.scandir", "os.listdir", "os.mkdir", "os.utime"}:
             path = arguments[0]
             if isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(prefix):
                 raise AssertionError(f"A test must leave the user's cache alone: {os.fsdecode(path)}")

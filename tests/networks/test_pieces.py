@@ -31,7 +31,7 @@ def test_those_of_a_run_make_its_model(finished: Finished) -> None:
     model = classifier.load_run(finished.folder)
     found = pieces.load(finished.folder / "model")
     assert (found.backbone is None) == (model.record.technique == "features")
-    backbone = found.backbone or backbones.build("tiny")
+    backbone = found.backbone or backbones.build("tiny", features="stages")
     pictures = made_photos(32)
     again = found.on(KerasEngine(backbone))
     for received, expected in zip(again.outputs(pictures), model.engine.outputs(pictures), strict=True):
