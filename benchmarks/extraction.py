@@ -103,8 +103,10 @@ def extract(photos: Path, count: int) -> None:
             known.append(hashlib.sha256(content).hexdigest())
         backbone = open_engine("mobilenet_v2")
         with Store(Progress()) as store:
-            computed = Extractor(backbone, str(count), "squash", store).compute(files, known, "", Progress())
-    assert computed == count
+            extractor = Extractor(backbone, str(count), "squash", store, folder / "work")
+            assert extractor.compute(files, known, "", Progress()) == count
+            n_read = sum(len(block) for _, block in extractor.features(files, known, "", Progress()).blocks())
+    assert n_read == count
     print(json.dumps({"memory_mb": peak_memory_mb()}))
 
 
