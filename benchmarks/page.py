@@ -324,6 +324,7 @@ def phone_photos(figures: dict[str, Any]) -> str:
     rows = [
         ("the whole comparison, both backbones, start and report included", f"{rates['command']:.1f}"),
         ("the same, without the start of the program", f"{rates['run']:.1f}"),
+        ("its reading of photos: decoded, checked, asked of both backbones", f"{rates['reading']:.1f}"),
         ("libjpeg-turbo alone, two threads, full size", f"{rates['full_size']:.1f}"),
         ("libjpeg-turbo alone, two threads, the reduced size that is used", f"{rates['reduced']:.1f}"),
     ]
