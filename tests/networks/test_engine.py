@@ -192,6 +192,17 @@ def test_several_backbones_joined_answer_side_by_side(kind: str, tmp_path: Path)
     assert np.abs(np.concatenate([one(photos) for one in alone], axis=1) - expected).max() < 1e-6
 
 
+def test_joined_vectors_are_put_together_once() -> None:
+    """Of one concatenation within another OpenVINO makes a third, and in bfloat16 if it may."""
+    tiny = backbones.find("tiny")
+    joined = engine.join([engine.open_backbone(tiny, image_size_px=32, features="stages") for _ in range(2)])
+    assert isinstance(joined, engine.OpenVINOEngine)
+    joins = [one for one in joined.graph.get_ops() if one.get_type_name() == "Concat"]
+    used = [one for one in joins if one.output(0).get_target_inputs()]
+    assert len(used) == 1
+    assert used[0].get_input_size() == 8
+
+
 def test_only_engines_of_one_kind_and_size_can_be_joined() -> None:
     tiny = backbones.find("tiny")
     one, larger, keras = (

@@ -247,17 +247,18 @@ class OpenVINOEngine(Engine):
     @property
     def widths(self) -> tuple[int, ...]:
         """See `Engine`."""
-        return tuple(_widths(self.graph.output(0).get_node().input_value(0)))
+        vector = self.graph.output(0).get_node().input_value(0)
+        return tuple(part.get_partial_shape()[-1].get_length() for part in _parts(vector))
 
 
-def _widths(vector: Any) -> Iterator[int]:
-    """Yield how many numbers each of the vectors has that one is put together from."""
+def _parts(vector: Any) -> Iterator[Any]:
+    """Yield the vectors that one is put together from."""
     node = vector.get_node()
     if node.get_type_name() == "Concat":
         for part in node.input_values():
-            yield from _widths(part)
+            yield from _parts(part)
     else:
-        yield vector.get_partial_shape()[-1].get_length()
+        yield vector
 
 
 def _outputs(request: Any) -> tuple[Floats, ...]:
@@ -383,7 +384,9 @@ def _join_openvino(engines: Sequence[OpenVINOEngine]) -> OpenVINOEngine:
     pixels = graphs[0].get_parameters()[0]
     for graph in graphs[1:]:
         graph.input(0).replace(pixels.output(0))
-    features = ops.concat([graph.output(0).get_node().input_value(0) for graph in graphs], 1)
+    # One concatenation of all: OpenVINO would make one of several itself, and forget what an export marks.
+    vectors = [graph.output(0).get_node().input_value(0) for graph in graphs]
+    features = ops.concat([part for vector in vectors for part in _parts(vector)], 1)
     features.output(0).set_names({"features"})
     return OpenVINOEngine(openvino.Model([features], [pixels], "joined"))
 
