@@ -46,7 +46,10 @@ def test_what_cannot_be_told_apart_is_not_taken_for_equal() -> None:
     """The two differ by 1 of 400 photos: McNemar tells nothing, and it proves nothing either."""
     found = decide((BEST, answers(20)), (SMALL, answers(21)), margin=0.005)
     assert found.name == found.best_on_validation == "large/features"
-    assert found.why == "It was the best on 400 validation photos, right on 90.0%."
+    assert found.why == (
+        "On 400 validation photos 90.0% were right, as with small with features, and a log loss of 0.300 "
+        "each does not tell them apart: it was tried first."
+    )
     [other] = found.alternatives
     assert (other.name, other.n_images, other.latency_ratio, other.size_ratio) == (
         "small/features",
@@ -57,6 +60,18 @@ def test_what_cannot_be_told_apart_is_not_taken_for_equal() -> None:
     assert other.difference == pytest.approx(-1 / 400)
     assert other.at_least == significance.tango(0, 1, 400)
     assert -0.02 < other.at_least < -0.005
+
+
+def test_the_reason_is_what_put_it_first() -> None:
+    surer = replace(BEST, validation=replace(BEST.validation, log_loss=0.25))
+    assert decide((surer, answers(20)), (SMALL, answers(21)), margin=0.005).why == (
+        "On 400 validation photos 90.0% were right, as with small with features; it gave the labels more "
+        "probability (log loss 0.250, the next 0.300)."
+    )
+    better = replace(BEST, validation=replace(BEST.validation, accuracy=0.91))
+    assert decide((better, answers(20)), (SMALL, answers(21)), margin=0.005).why == (
+        "It was the best on 400 validation photos, right on 91.0%."
+    )
 
 
 def test_a_cheaper_one_that_is_shown_to_be_within_the_margin() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.base.words import in_a_list
 from headstart.results.comparison import Alternative, Candidate, Recommendation
 from headstart.statistics.answers import Answers
 from headstart.statistics.significance import LEVEL, least_difference
@@ -63,7 +64,7 @@ def decide(
         best_on_validation=best.name,
         margin=margin,
         level=LEVEL,
-        why=_why(best, chosen, margin),
+        why=_why(ranking, chosen, margin),
         alternatives=weighed,
     )
 
@@ -102,10 +103,11 @@ def saved(other: Alternative) -> str:
     return " and ".join(f"{1 - ratio:.0%} of the {name}" for name, ratio in costs if round(ratio, 2) < 1)
 
 
-def _why(best: Candidate, chosen: Alternative | None, margin: float) -> str:
+def _why(ranking: Sequence[Candidate], chosen: Alternative | None, margin: float) -> str:
+    best, *others = ranking
     if chosen is None:
-        scores = best.validation
-        return f"It was the best on {scores.n_images:,} validation photos, right on {scores.accuracy:.1%}."
+        equals = [one for one in others if one.validation.accuracy == best.validation.accuracy]
+        return _why_first(best, equals)
     if round(chosen.difference, 3) > 0:
         return (
             f"On {chosen.n_images:,} photos that neither was fitted on it is right "
@@ -119,6 +121,18 @@ def _why(best: Candidate, chosen: Alternative | None, margin: float) -> str:
         f"{_more_or_less(chosen.difference)}, and with {LEVEL:.0%} confidence at most "
         f"{max(0.0, -100 * chosen.at_least):.1f} points less often."
     )
+
+
+def _why_first(best: Candidate, equals: Sequence[Candidate]) -> str:
+    scores = best.validation
+    if not equals:
+        return f"It was the best on {scores.n_images:,} validation photos, right on {scores.accuracy:.1%}."
+    alike = in_a_list([one.words for one in equals])
+    opening = f"On {scores.n_images:,} validation photos {scores.accuracy:.1%} were right, as with {alike}"
+    loss, next_loss = (round(one.validation.log_loss, 3) for one in (best, equals[0]))
+    if loss == next_loss:
+        return f"{opening}, and a log loss of {loss:.3f} each does not tell them apart: it was tried first."
+    return f"{opening}; it gave the labels more probability (log loss {loss:.3f}, the next {next_loss:.3f})."
 
 
 def _more_or_less(difference: float) -> str:

@@ -310,7 +310,7 @@ def _choice(evidence: Evidence) -> str:
     return (
         f"{recommended.why} {other.words} would save {saved(other)}, and may cost up to "
         f"{-100 * other.at_least:.1f} points: on {other.n_images:,} photos that neither was fitted "
-        f"on it differs by {_points(other.difference)}."
+        f"on it {_apart_by(other.difference)}."
     )
 
 
@@ -476,6 +476,10 @@ def _more_photos(curve: LearningCurve | None) -> str:
         f"One point of accuracy takes about {_rounded(more.n_photos)} more training photos "
         f"({_rounded(more.low)} to {_rounded(more.high)}), by the learning curve of the features."
     )
+
+
+def _apart_by(difference: float) -> str:
+    return f"differs by {_points(difference)}" if round(difference, 3) else "is right as often"
 
 
 def _points(difference: float) -> str:
