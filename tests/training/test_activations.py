@@ -13,6 +13,7 @@ from headstart.base.progress import Progress
 from headstart.networks import backbones, engine
 from headstart.networks.engine import Engine
 from headstart.pictures import pixels
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training import activations, tail
 from headstart.training.activations import Kept, Live, View
 
@@ -43,7 +44,7 @@ def rows(inputs: activations.Activations, order: list[int], epoch: int) -> np.nd
 
 
 def prepared(trunk: Engine | None, view: View, n_views: int, folder: Path) -> activations.Activations:
-    return activations.prepare(trunk, view, 10, n_views, folder / "kept.npy", "", Progress())
+    return activations.prepare(trunk, view, 10, n_views, "kept", Checkpoints(folder, ""), "", Progress())
 
 
 def test_a_view_depends_on_photo_and_pass_alone(view: View) -> None:
@@ -102,13 +103,80 @@ def test_what_does_not_fit_into_float16_is_computed_live(view: View, tmp_path: P
     assert rows(inputs, [0], 1).max() > 65504
 
 
+class Counted:
+    """A view that counts what is asked, and fails at the photo that is told."""
+
+    def __init__(self, view: View, fails_at: tuple[int, int] = (-1, -1)) -> None:
+        self.view, self.fails_at, self.asked = view, fails_at, list[tuple[int, int]]()
+
+    def __call__(self, index: int, epoch: int) -> pixels.Pixels:
+        if (index, epoch) == self.fails_at:
+            raise KeyboardInterrupt
+        self.asked.append((index, epoch))
+        return self.view(index, epoch)
+
+
+@pytest.fixture
+def interrupted(trunk: Engine, view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of activations that were interrupted in the second view, in the last of three blocks."""
+    monkeypatch.setattr(activations, "BLOCK", 4)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(trunk, Counted(view, fails_at=(9, 2)), 2, tmp_path)
+    return tmp_path
+
+
+def test_interrupted_they_go_on_with_the_blocks_that_are_whole(
+    trunk: Engine, view: View, interrupted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    again = Counted(view)
+    kept = prepared(trunk, again, 2, interrupted)
+    assert sorted(again.asked) == [(8, 2), (9, 2)]
+    whole = prepared(trunk, view, 2, tmp_path_factory.mktemp("whole"))
+    for epoch in (1, 2):
+        assert np.array_equal(rows(kept, [*range(10)], epoch), rows(whole, [*range(10)], epoch))
+    once_more = Counted(view)
+    prepared(trunk, once_more, 2, interrupted)
+    assert once_more.asked == []
+
+
+def test_a_block_with_flipped_bytes_is_computed_again(trunk: Engine, view: View, interrupted: Path) -> None:
+    path = interrupted / "kept.npy"
+    expected = np.load(path)[0]
+    with path.open("r+b") as stream:
+        stream.seek(-expected.nbytes - 1, 2)  # the last byte of the first view
+        flipped = bytes([stream.read(1)[0] ^ 0xFF])
+        stream.seek(-expected.nbytes - 1, 2)
+        stream.write(flipped)
+    again = Counted(view)
+    kept = prepared(trunk, again, 2, interrupted)
+    assert sorted(again.asked) == [(8, 1), (8, 2), (9, 1), (9, 2)]
+    assert np.array_equal(rows(kept, [*range(10)], 1), expected.astype(np.float32))
+
+
+def test_those_of_another_origin_are_computed_again(trunk: Engine, view: View, interrupted: Path) -> None:
+    again, others = Counted(view), Checkpoints(interrupted, "").made_from("another seed")
+    activations.prepare(trunk, again, 10, 2, "kept", others, "", Progress())
+    assert len(again.asked) == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_what_is_no_file_of_them_is_written_anew(
+    content: bytes | None, trunk: Engine, view: View, interrupted: Path
+) -> None:
+    path = interrupted / "kept.npy"
+    path.unlink() if content is None else path.write_bytes(content)
+    again = Counted(view)
+    prepared(trunk, again, 2, interrupted)
+    assert len(again.asked) == 20
+
+
 def test_a_disk_that_is_full_by_then_is_told(
     trunk: Engine, view: View, small_disk: Callable[[int], Path]
 ) -> None:
     """As it is where another program fills it; to write to a mapped file without room ends the process."""
     disk = small_disk(100)
     with pytest.raises(DiskFull) as caught:
-        Kept(Live(trunk, view), trunk, 10, 100, disk / "kept.npy")
+        Kept(Live(trunk, view), trunk, 10, 100, "kept", Checkpoints(disk, ""))
     assert caught.value.problem == f"No space is left on the disk that holds {disk}."
 
 

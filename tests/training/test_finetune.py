@@ -16,8 +16,9 @@ from headstart.photos import splits
 from headstart.photos.splits import Lesson, Part
 from headstart.pictures import pixels
 from headstart.statistics.metrics import log_loss
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training import finetune, tail
-from headstart.training.finetune import FineTuned, Probes, Tuner
+from headstart.training.finetune import FineTuned, Probes, Tuner, Watch
 from headstart.training.recipe import Recipe
 from headstart.training.ridge import Head
 
@@ -68,7 +69,7 @@ def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:
 def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
     folds = splits.folds(*parts, n_folds=0, seed=0)
     lesson = Lesson(splits.joined(*parts), folds, ("green", "red"))
-    return tuner.train(Probes((head,), head), lesson, recipe, folder, Progress())
+    return tuner.train(Probes((head,), head), lesson, recipe, Checkpoints(folder, ""), Progress())
 
 
 def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tuple[Any, FineTuned]:
@@ -209,3 +210,95 @@ def test_kept_activations_train_like_live_ones(operations: tuple[str, ...], part
     for one, other in zip(kept.history, live.history, strict=True):
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=2e-3)
     assert kept.history[1].train_loss == pytest.approx(live.history[1].train_loss, rel=2e-3)
+
+
+class Stopped(BaseException):
+    """The process that trains is ended."""
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "n_folds", "epochs"),
+    [
+        ("last", 0, 1),
+        pytest.param("all", 0, 3, marks=pytest.mark.slow),
+        pytest.param("last", 3, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_interrupted_after_any_pass_it_comes_to_the_same_weights(
+    unfreeze: str,
+    n_folds: int,
+    epochs: int,
+    parts: tuple[Part, Part],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time by a new tuner, as by a new process, until it is through; no pass is gone through twice."""
+    recipe = replace(RECIPE, epochs=epochs)
+    model = backbones.build("tiny")
+    head = probed(model, parts[0])
+    folds = splits.folds(*parts, n_folds=n_folds, seed=0)
+    lesson = Lesson(splits.joined(*parts), folds, ("green", "red"))
+    probes = Probes((head,) * len(folds), head)
+
+    def trained(name: str, watch: Watch = finetune.unwatched) -> FineTuned:
+        checkpoints = Checkpoints(tmp_path / name, "")
+        return tuner(model, unfreeze).train(probes, lesson, recipe, checkpoints, Progress(), watch)
+
+    whole = trained("whole")
+    begun = list[tuple[str, int]]()
+    one_pass = Tuner._pass
+
+    def counted(self: Tuner, session: Any, train: Any, number: int, title: str) -> float:
+        loss = one_pass(self, session, train, number, title)
+        begun.append((title, number))
+        return loss
+
+    def stop(self: Tuner, *told: Any) -> None:
+        keep(self, *told)
+        raise Stopped
+
+    keep = Tuner._keep
+    monkeypatch.setattr(Tuner, "_pass", counted)
+    n_stops = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Tuner, "_keep", stop)
+        while True:
+            try:
+                resumed = trained("stopped")
+                break
+            except Stopped:
+                n_stops += 1
+    assert n_stops == len(begun) + len(folds)  # after each pass, and after the mixes of each fold
+    assert len(set(begun)) == len(begun) == epochs * (len(folds) + (n_folds > 0 and whole.mix > 0))
+    assert (resumed.history, resumed.mix) == (whole.history, whole.mix)
+    assert np.array_equal(resumed.answers, whole.answers)
+    assert np.array_equal(resumed.head.weights, whole.head.weights)
+    expected = weights(whole.model)
+    assert all(np.array_equal(expected[path], value) for path, value in weights(resumed.model).items())
+
+
+def test_passes_that_are_kept_are_told_of_again(parts: tuple[Part, Part], tmp_path: Path) -> None:
+    model, told = backbones.build("tiny"), list[tuple[str, Any]]()
+    head = probed(model, parts[0])
+    lesson = Lesson(splits.joined(*parts), splits.folds(*parts, n_folds=0, seed=0), ("green", "red"))
+    for _ in range(2):
+        tuner(model).train(
+            Probes((head,), head),
+            lesson,
+            RECIPE,
+            Checkpoints(tmp_path, ""),
+            Progress(),
+            lambda *what: told.append(what),
+        )
+    assert [epoch.number for _, epoch in told] == [0, 1, 2] * 2
+    assert told[:3] == told[3:]
+
+
+def test_passes_by_another_recipe_are_not_taken(parts: tuple[Part, Part], tmp_path: Path) -> None:
+    model = backbones.build("tiny")
+    head = probed(model, parts[0])
+    train(tuner(model), head, parts, RECIPE, tmp_path)
+    other = replace(RECIPE, learning_rate=2e-3)
+    again = train(tuner(model), head, parts, other, tmp_path)
+    expected = run(parts, other)[1]
+    assert np.array_equal(again.head.weights, expected.head.weights)

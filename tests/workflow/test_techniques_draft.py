@@ -14,6 +14,7 @@ from conftest import write_photos
 import headstart
 from headstart.photos.splits import Fold, Lesson, Part
 from headstart.results.comparison import Results
+from headstart.training import augmentation
 from headstart.training.finetune import Tuner
 from headstart.workflow import experiment
 from headstart.workflow.techniques import draft
@@ -66,6 +67,15 @@ def test_an_interrupted_run_goes_on_with_what_it_had_trained(
     assert {one.technique for one in results.candidates} == {"features", "finetune"}
     assert results.candidate("tiny", "finetune").test
     assert not (interrupted / ".work").exists()
+
+
+def test_what_augmentation_does_is_not_measured_again(
+    trained: tuple[Path, Path], interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (interrupted / ".work" / "tiny-finetune.origin.json").unlink()
+    monkeypatch.setattr(augmentation, "check", refuse)
+    effects = compare(trained[0], interrupted, epochs=1).candidate("tiny", "finetune").training.effects
+    assert [one.operation for one in effects] == [*augmentation.OPERATIONS]
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import io
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,8 +19,11 @@ from headstart.base.errors import RunError, disk_full_named
 Record = TypeVar("Record")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: readers see the old content or the new, never a part.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a stream to write a file to, atomically: readers see the old content or the new, never a part.
+
+    Where the block fails, the file stays as it was.
 
     Raises:
         DiskFull: No space is left on the disk of `path`.
@@ -29,7 +33,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(temporary, 0o644)
@@ -37,6 +41,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; see `replacing`.
+
+    Raises:
+        DiskFull: No space is left on the disk of `path`.
+    """
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def to_json(record: object) -> bytes:

@@ -3,24 +3,32 @@
 import math
 import os
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from headstart.base.arrays import Floats
+from headstart.base.arrays import Array, Floats
 from headstart.base.errors import disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks.engine import Engine
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training import augmentation
 
 View = Callable[[int, int], Pixels]
 
 LARGEST_SHARE = 0.5
 """The part of the free disk that kept activations may take."""
+
+BLOCK = 256
+"""Photos between two checkpoints: what is lost, at the most, when the training is killed."""
+
+CHECKSUMS, UNKNOWN = "checksums", -1
+"""What tells whole blocks from others, and what stands there of those that were not computed yet."""
 
 
 class Activations(ABC):
@@ -54,28 +62,70 @@ class Live(Activations):
 class Kept(Activations):
     """Computed once, as float16 in a memory-mapped file (V, N, H, W, C); pass p sees view 1 + (p - 1) % V.
 
-    Where passes are as many as views it gives what `Live` gives, to float16's precision.
+    Where passes are as many as views it gives what `Live` gives, to float16's precision. Of those that an
+    interrupted training left, each block that is whole is taken as it is.
+
+    Args:
+        live: What they are computed by.
+        trunk: Maps pixels to activations.
+        n_photos: N.
+        n_views: V.
+        name: Of the file.
+        checkpoints: The folder of it, and what all of them are made from.
+
+    Raises:
+        DiskFull: No space is left.
     """
 
-    def __init__(self, live: Live, trunk: Engine, n_photos: int, n_views: int, path: Path) -> None:
-        self._live, self._n_photos, self.n_views = live, n_photos, n_views
-        shape = (n_views, n_photos, *trunk.output_shape)
+    def __init__(
+        self, live: Live, trunk: Engine, n_photos: int, n_views: int, name: str, checkpoints: Checkpoints
+    ) -> None:
+        self._live, self.n_views = live, n_views
+        self._name, self._checkpoints = name, checkpoints
+        self._blocks = [range(first, min(first + BLOCK, n_photos)) for first in range(0, n_photos, BLOCK)]
+        path, shape = _file(name, checkpoints), (n_views, n_photos, *trunk.output_shape)
+        unknown = np.full((n_views, len(self._blocks)), UNKNOWN, np.int64)
+        kept = checkpoints.load(name) if _is_of(path, shape) else {}
+        self._checksums = kept.get(CHECKSUMS, unknown)
         with disk_full_named(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._values = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+            self._values = np.lib.format.open_memmap(path, "r+" if kept else "w+", np.float16, shape)
             _reserve(path)
 
     def fill(self, title: str, progress: Progress) -> bool:
-        """Compute all views; return whether every value fits into float16."""
-        is_finite = True
-        with progress.stage(title, self.n_views * self._n_photos) as advance:
-            for number in range(self.n_views):
-                for index, row in enumerate(self._live.rows(range(self._n_photos), number + 1)):
-                    with np.errstate(over="ignore"):
-                        self._values[number, index] = row
-                    is_finite = is_finite and bool(np.isfinite(self._values[number, index]).all())
-                    advance()
+        """Compute what is lacking of all views; return whether every value fits into float16."""
+        lacking = [self._lacking(number) for number in range(self.n_views)]
+        if not any(lacking):
+            return True
+        with progress.stage(title, sum(len(block) for blocks in lacking for block in blocks)) as advance:
+            for number, blocks in enumerate(lacking):
+                rows = self._live.rows([index for block in blocks for index in block], number + 1)
+                for block in blocks:
+                    for index, row in zip(block, rows, strict=False):
+                        with np.errstate(over="ignore"):
+                            self._values[number, index] = row
+                        advance()
+                    if not self._keep(number, block):
+                        return False
+        return True
+
+    def _lacking(self, number: int) -> list[range]:
+        """Return the blocks of a view that are not there whole."""
+        return [
+            block
+            for block, checksum in zip(self._blocks, self._checksums[number], strict=True)
+            if checksum != zlib.crc32(self._of(number, block).data)
+        ]
+
+    def _keep(self, number: int, block: range) -> bool:
+        """Write down that a block is whole, if all of it fits into float16; return whether it does."""
+        if is_finite := bool(np.isfinite(self._of(number, block)).all()):
+            self._checksums[number, block.start // BLOCK] = zlib.crc32(self._of(number, block).data)
+            self._checkpoints.save(self._name, {CHECKSUMS: self._checksums})
         return is_finite
+
+    def _of(self, number: int, block: range) -> Array:
+        return self._values[number, block.start : block.stop]
 
     def rows(self, order: Sequence[int], epoch: int) -> Iterator[Floats]:
         """See `Activations`."""
@@ -84,7 +134,14 @@ class Kept(Activations):
 
 
 def prepare(
-    trunk: Engine | None, view: View, n_photos: int, n_views: int, path: Path, title: str, progress: Progress
+    trunk: Engine | None,
+    view: View,
+    n_photos: int,
+    n_views: int,
+    name: str,
+    checkpoints: Checkpoints,
+    title: str,
+    progress: Progress,
 ) -> Activations:
     """Return kept activations, or live ones where there is no trunk, no room, or a value beyond float16.
 
@@ -93,15 +150,29 @@ def prepare(
         view: Gives one view of one photo, as `Live` asks for it.
         n_photos: N.
         n_views: V.
-        path: The file that they are kept in.
+        name: Of the file that they are kept in.
+        checkpoints: The folder of it, and what all of them are made from.
         title: What the stage is called.
         progress: Told of each view of each photo.
     """
-    live = Live(trunk, view)
-    if trunk is None or not _has_room(n_views * n_photos * math.prod(trunk.output_shape) * 2, path.parent):
+    live, path = Live(trunk, view), _file(name, checkpoints)
+    if trunk is None or not _has_room(n_views * n_photos * math.prod(trunk.output_shape) * 2, path):
         return live
-    kept = Kept(live, trunk, n_photos, n_views, path)
+    kept = Kept(live, trunk, n_photos, n_views, name, checkpoints)
     return kept if kept.fill(title, progress) else live
+
+
+def _file(name: str, checkpoints: Checkpoints) -> Path:
+    return checkpoints.folder / f"{name}.npy"
+
+
+def _is_of(path: Path, shape: tuple[int, ...]) -> bool:
+    """Say whether a file of values of this shape lies there, whole or not."""
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (OSError, EOFError, ValueError):
+        return False
+    return (found.dtype, found.shape) == (np.float16, shape)
 
 
 def _reserve(path: Path) -> None:
@@ -111,9 +182,11 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
-def _has_room(n_bytes: int, folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    return n_bytes <= LARGEST_SHARE * shutil.disk_usage(folder).free
+def _has_room(n_bytes: int, path: Path) -> bool:
+    """Say whether a file may be so large; what it takes already is its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n_more = n_bytes - (path.stat().st_size if path.exists() else 0)
+    return n_more <= LARGEST_SHARE * shutil.disk_usage(path.parent).free
 
 
 def random_view(

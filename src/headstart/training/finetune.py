@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from headstart.photos.splits import Fold, Lesson, Part
 from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training.inputs import Feeder, Inputs, training_batches
 from headstart.training.recipe import DROPOUT, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
 from headstart.training.ridge import Head
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 
 MEASURED_STEPS = 2
+
+SINGLE, ALL = "passes", "all"
+"""What checkpoints are called: that of the only fold, and that of a training on all photos."""
+
+STATE = "variable "
+"""What variables are called in them, before their number."""
 
 MIXES = (0.25, 0.5, 0.75)
 """Parts of the way from the probe to the end of the last pass that are tried, beside both.
@@ -113,6 +119,7 @@ class Session:
         plain: What is judged by.
         progress: Told of each photo.
         watch: Told of each pass.
+        checkpoints: Where each pass is kept.
     """
 
     photos: Part
@@ -121,6 +128,7 @@ class Session:
     plain: Inputs
     progress: Progress
     watch: Watch
+    checkpoints: Checkpoints
 
 
 class Tuner:
@@ -159,14 +167,13 @@ class Tuner:
         start = time.perf_counter()
         rows = self.trunk(pictures) if self.trunk else pictures.astype(np.float32)
         trunk_s = time.perf_counter() - start
-        variables = (*self.model.variables, *self.model.optimizer.variables)
-        before = [variable.numpy() for variable in variables]
+        before = [variable.numpy() for variable in self._variables]
         self._step(rows, np.zeros(batch_size, np.int32), np.ones(batch_size, np.float32), 0.0)
         start = time.perf_counter()
         for _ in range(MEASURED_STEPS):
             self._step(rows, np.zeros(batch_size, np.int32), np.ones(batch_size, np.float32), 0.0)
         training = MEASURED_STEPS * batch_size / (time.perf_counter() - start)
-        for variable, value in zip(variables, before, strict=True):
+        for variable, value in zip(self._variables, before, strict=True):
             variable.assign(value)
         return Rates(batch_size / trunk_s if self.trunk else None, training)
 
@@ -175,7 +182,7 @@ class Tuner:
         probes: Probes,
         lesson: Lesson,
         recipe: Recipe,
-        folder: Path,
+        checkpoints: Checkpoints,
         progress: Progress,
         watch: Watch = unwatched,
     ) -> FineTuned:
@@ -184,16 +191,21 @@ class Tuner:
         Every pass is gone through, to the end of the schedule. With several folds each is trained on its own
         to find out which mix is best for all together; then all photos are trained on.
 
+        Where the same training was interrupted, it goes on after the last pass that was finished, and comes
+        to what it would have come to. Passes that are kept are told of again.
+
         Args:
             probes: What the heads start from.
             lesson: The photos to learn from and to choose by, and which of them are for what.
             recipe: How.
-            folder: Where the trunk's activations are kept meanwhile, if there is room.
+            checkpoints: Where each pass and, if there is room, the trunk's activations are kept meanwhile,
+                and what photos, backbone, probes and versions those are from.
             progress: Told of each photo.
             watch: Told of each pass.
         """
-        feeder = Feeder(self.trunk, self.divided.name, recipe, folder, progress)
-        session = Session(lesson.photos, recipe, *feeder.inputs(lesson), progress, watch)
+        checkpoints = checkpoints.made_from(recipe)
+        feeder = Feeder(self.trunk, self.divided.name, recipe, checkpoints, progress)
+        session = Session(lesson.photos, recipe, *feeder.inputs(lesson), progress, watch, checkpoints)
         attempts = [
             self._attempt(session, head, fold, _numbered(lesson, number))
             for number, (head, fold) in enumerate(zip(probes.of_folds, lesson.folds, strict=True))
@@ -229,24 +241,66 @@ class Tuner:
     def _attempt(self, session: Session, head: Head, fold: Fold, title: str) -> Attempt:
         self._begin(head, session.recipe.seed)
         labels = session.photos.labels[fold.validation]
-        losses, passes = [], [self._answers(session, fold.validation)]
-        session.watch(title, _epoch(0, None, passes[0], labels))
-        for number in range(1, session.recipe.epochs + 1):
+        losses, passes, mixes = self._recall(session, title)
+        if not passes:
+            passes.append(self._answers(session, fold.validation))
+        for number, answers in enumerate(passes):
+            session.watch(title, _epoch(number, [None, *losses][number], answers, labels))
+        for number in range(len(passes), session.recipe.epochs + 1):
             losses.append(self._pass(session, fold.train, number, title))
             passes.append(self._answers(session, fold.validation))
             session.watch(title, _epoch(number, losses[-1], passes[-1], labels))
-        mixes, end = {0.0: passes[0]}, self.model.get_weights()
+            self._keep(session, title, losses, passes)
+        if not mixes:
+            mixes = [passes[0], *self._mixed(session, head, fold.validation), passes[-1]]
+            self._keep(session, title, losses, passes, mixes)
+        return Attempt(tuple(losses), tuple(passes), dict(zip((0.0, *MIXES, 1.0), mixes, strict=True)))
+
+    def _mixed(self, session: Session, head: Head, validation: Rows) -> list[Floats]:
+        """Return what `MIXES` make of photos; the weights stay as they are."""
+        end, found = self.model.get_weights(), []
         for mix in MIXES:
             self._mix(head, mix, end)
-            mixes[mix] = self._answers(session, fold.validation)
+            found.append(self._answers(session, validation))
         self.model.set_weights(end)
-        return Attempt(tuple(losses), tuple(passes), mixes | {1.0: passes[-1]})
+        return found
 
     def _train_all(self, session: Session, head: Head) -> None:
         """Train on all photos."""
         self._begin(head, session.recipe.seed)
-        for number in range(1, session.recipe.epochs + 1):
-            self._pass(session, session.views.rows, number, "all")
+        losses, *_ = self._recall(session, ALL)
+        for number in range(len(losses) + 1, session.recipe.epochs + 1):
+            losses.append(self._pass(session, session.views.rows, number, ALL))
+            self._keep(session, ALL, losses, [])
+
+    def _keep(
+        self,
+        session: Session,
+        title: str,
+        losses: Sequence[float],
+        passes: Sequence[Floats],
+        mixes: Sequence[Floats] = (),
+    ) -> None:
+        """Keep what a training has come to by now. When mixes are known, the optimizer is needed no more."""
+        variables = self.model.variables if mixes else self._variables
+        told = {"losses": np.array(losses), "passes": np.array(passes), "mixes": np.array(mixes)}
+        state = {f"{STATE}{number}": one.numpy() for number, one in enumerate(variables)}
+        session.checkpoints.save(title or SINGLE, told | state)
+
+    def _recall(self, session: Session, title: str) -> tuple[list[float], list[Floats], list[Floats]]:
+        """Go to where an interrupted training was; return its losses, passes and mixes, if there are any."""
+        kept = session.checkpoints.load(title or SINGLE)
+        if not kept:
+            return [], [], []
+        state = [kept[name] for name in kept if name.startswith(STATE)]
+        for variable, value in zip(self._variables, state, strict=False):
+            variable.assign(value)
+        return kept["losses"].tolist(), [*kept["passes"]], [*kept["mixes"]]
+
+    @property
+    def _variables(self) -> list[Any]:
+        """All that a step changes: weights, the state of the dropout, the optimizer's."""
+        return [*self.model.variables, *self.model.optimizer.variables]
 
     def _mix(self, head: Head, mix: float, end: list[NDArray[Any]]) -> None:
         """Take weights so much of the way from the start to the end.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from headstart.base.progress import Progress
 from headstart.networks.engine import Engine
 from headstart.photos.splits import Lesson, Part
 from headstart.pictures.pixels import batches
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training import activations
 from headstart.training.activations import Activations
 from headstart.training.recipe import Recipe
@@ -36,14 +36,14 @@ class Feeder:
         trunk: Maps pixels to activations; None where the tail starts from the pixels.
         name: The name of the backbone, for progress.
         recipe: How many views there are of a photo, by which operations and which seed.
-        folder: Where activations are kept, if there is room.
+        checkpoints: Where activations are kept, if there is room, and what they are made from.
         progress: Told of each photo.
     """
 
     trunk: Engine | None
     name: str
     recipe: Recipe
-    folder: Path
+    checkpoints: Checkpoints
     progress: Progress
 
     def inputs(self, lesson: Lesson) -> tuple[Inputs, Inputs]:
@@ -64,8 +64,17 @@ class Feeder:
         if not recipe.views:
             return Inputs(rows, activations.Live(self.trunk, view))
         n_views = min(recipe.views, recipe.epochs) if operations else 1
-        title, path = f"{self.name} trunk, {what}", self.folder / f"{what}.npy"
-        kept = activations.prepare(self.trunk, view, len(files), n_views, path, title, self.progress)
+        made_from = self.checkpoints.made_from(rows.tolist(), operations)
+        kept = activations.prepare(
+            self.trunk,
+            view,
+            len(files),
+            n_views,
+            what,
+            made_from,
+            f"{self.name} trunk, {what}",
+            self.progress,
+        )
         return Inputs(rows, kept)
 
 

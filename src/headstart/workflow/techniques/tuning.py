@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headstart.base import records
 from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine, features, novelty, versions
@@ -18,6 +19,7 @@ from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
 from headstart.results.comparison import Effect, Epoch, Repeat, Training
 from headstart.statistics import metrics
+from headstart.storage.checkpoint import Checkpoints
 from headstart.training import augmentation, tail
 from headstart.training.finetune import FineTuned, Probes, Tuner, Watch, unwatched
 from headstart.training.heads import Heads
@@ -141,9 +143,8 @@ class Tuning:
         harmless = augmentation.harmless(effects)
         recipe = recipe_of(opened, self._bench.settings, epochs, harmless, seed)
         with clock.stage("finetune"):
-            activations = self._bench.work / f"{opened.row.name}-activations"
             tuned = self._built().train(
-                self._probes(), lesson, recipe, activations, self._bench.progress, watch
+                self._probes(), lesson, recipe, self._checkpoints, self._bench.progress, watch
             )
         backbone = self._converted(tuned)
         judged = self._judged(tuned, backbone)
@@ -154,6 +155,14 @@ class Tuning:
         draft.keep_answers(judged.rows, judged.probabilities)
         outcome = Outcome(scores, calibration, training_of(tuned, recipe, effects))
         draft.keep(backbone, pieces, outcome, opened, lesson.class_names)
+
+    @functools.cached_property
+    def _checkpoints(self) -> Checkpoints:
+        """Where what is finished of a training is kept, and what decides it beside the recipe."""
+        row, settings = self._opened.row, self._bench.settings
+        decisive = photos_sha256(self._lesson), self._opened.extractor.identity, unfreeze(row, settings)
+        checkpoints = Checkpoints(self._bench.work / f"{row.name}-training", "")
+        return checkpoints.made_from(*decisive, settings.seed, versions.here())
 
     def _probes(self) -> Probes:
         heads = self._heads
@@ -206,10 +215,25 @@ class Tuning:
         chosen = checked(self._lesson, self._bench)
         if not len(chosen):
             return ()
+        kept = self._checkpoints.load("augmentation")
+        if kept:
+            effects = records.from_bytes(kept["effects"].tobytes(), tuple[Effect, ...])
+        else:
+            effects = self._measured_effects(chosen)
+            told = np.frombuffer(records.to_bytes(effects), np.uint8)
+            self._checkpoints.save("augmentation", {"effects": told})
+        harmful = [one.operation for one in effects if not augmentation.is_harmless(one)]
+        if harmful:
+            self._bench.progress.remark(
+                f"Augmentation leaves out {', '.join(harmful)}: it makes photos look like another class."
+            )
+        return effects
+
+    def _measured_effects(self, chosen: Rows) -> tuple[Effect, ...]:
         opened, photos = self._opened, self._lesson.photos
         files, digests = [photos.files[row] for row in chosen], [photos.digests[row] for row in chosen]
         size_px, fit = opened.image_size_px, self._bench.settings.fit
-        effects = augmentation.check(
+        return augmentation.check(
             opened.extractor.engine,
             np.stack(list(pixels.read_many(files, size_px, fit, digests))),
             self._heads.features[chosen],
@@ -217,12 +241,6 @@ class Tuning:
             l2=self._heads.l2,
             seed=self._bench.settings.seed,
         )
-        harmful = [one.operation for one in effects if not augmentation.is_harmless(one)]
-        if harmful:
-            self._bench.progress.remark(
-                f"Augmentation leaves out {', '.join(harmful)}: it makes photos look like another class."
-            )
-        return effects
 
     def release(self) -> None:
         """Drop what takes memory; it would be computed again."""
