@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from conftest import write_photos
 
 import headstart
+from headstart.networks.classifier import Classifier
 from headstart.photos.splits import Fold, Lesson, Part
 from headstart.results.comparison import Results
 from headstart.training import augmentation
@@ -67,6 +68,24 @@ def test_an_interrupted_run_goes_on_with_what_it_had_trained(
     assert {one.technique for one in results.candidates} == {"features", "finetune"}
     assert results.candidate("tiny", "finetune").test
     assert not (interrupted / ".work").exists()
+
+
+def test_what_it_answered_on_test_photos_is_not_asked_again(
+    trained: tuple[Path, Path], interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = list[int](), Classifier.ask
+
+    def counted(self: Classifier, photos: Sequence[Path], *args: Any, **kwargs: Any) -> Any:
+        asked.append(len(photos))
+        return ask(self, photos, *args, **kwargs)
+
+    monkeypatch.setattr(Classifier, "ask", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "judge_labels", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            compare(trained[0], interrupted, epochs=1)
+    test, kept = compare(trained[0], interrupted, epochs=1).dataset.n_test, experiment.CHECKED_AGAIN
+    assert asked == [test, kept, kept]
 
 
 def test_what_augmentation_does_is_not_measured_again(

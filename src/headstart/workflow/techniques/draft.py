@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from headstart.base import records
+from headstart.base import filenames, records
 from headstart.base.arrays import Array, Floats, Rows
 from headstart.base.errors import RunError
 from headstart.networks import classifier
@@ -21,6 +21,7 @@ from headstart.results.comparison import Candidate, Named, Training
 from headstart.statistics.answers import Answers
 from headstart.statistics.calibration import Calibration
 from headstart.statistics.metrics import Evaluation
+from headstart.storage.checkpoint import Checkpoints
 from headstart.workflow.techniques.bench import Opened
 
 
@@ -185,6 +186,22 @@ class Draft:
         """Return what `keep_answers` was given."""
         rows, probabilities = records.from_npz(self._answers.read_bytes())
         return Answers(Named(self.backbone, self.technique).name, rows, probabilities)
+
+    def asked(self, photos: Unlabelled, answer: Answer) -> Asked:
+        """Return what its classifier answers, by `answer`; what it answered before an interruption is kept.
+
+        Raises:
+            DiskFull: No space is left.
+        """
+        model = [(self.model / name).read_bytes() for name in (filenames.CHECKSUMS, filenames.CLASSIFIER)]
+        checkpoints = Checkpoints(self.work, "").made_from(model, photos.digests)
+        kept = checkpoints.load(f"{self.model.name}.asked")
+        if kept:
+            return Asked(kept["probabilities"], kept.get("novelty"))
+        found = answer(photos)
+        told = {name: values for name, values in found._asdict().items() if values is not None}
+        checkpoints.save(f"{self.model.name}.asked", told)
+        return found
 
     def is_of(self, origin: Origin) -> bool:
         """Say whether a candidate of this origin lies there, whole."""

@@ -134,7 +134,7 @@ class Tuning:
             title = f"{draft.backbone} {draft.name} test"
             return Asked(*model.ask(photos.files, photos.digests, title=title, progress=progress))
 
-        return answer
+        return lambda photos: draft.asked(photos, answer)
 
     def _finetune(self, draft: Draft, seed: int, epochs: int, watch: Watch) -> None:
         opened, lesson, clock = self._opened, self._lesson, self._opened.watch
