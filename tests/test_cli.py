@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -418,28 +421,61 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
     ]
 
 
-def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(here: Path) -> None:
-    """The process is held where the test part would be read, so that the signal meets it there."""
-    code = (
-        "import time; from headstart.workflow import experiment\n"
-        "experiment.measure = lambda *_: (print('trained', flush=True), time.sleep(60))\n"
-        "from headstart.cli import main; main()"
-    )
-    words = [str(word) for word in tiny("photos")]
+HELD = (
+    "import time; from headstart.workflow import experiment\n"
+    "def hold(*_):\n"
+    "    print('trained', flush=True)\n"
+    "    {}\n"
+    "experiment.measure = hold\n"
+    "from headstart.cli import main; main()"
+)
+"""A comparison that is held where the test part would be read, so that a signal meets it there."""
+
+
+@contextmanager
+def held(words: Sequence[str], holding: str) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(
-        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", HELD.format(holding), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as command:
         assert command.stdout
-        assert command.stderr
         assert command.stdout.readline() == "trained\n"
+        try:
+            yield command
+        finally:
+            command.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(number: int, here: Path) -> None:
+    words = [*map(str, tiny("photos")), "--out", "runs/my photos"]
+    with held(words, "time.sleep(60)") as command:
+        start = time.monotonic()
+        command.send_signal(number)
+        assert command.wait(30) == 128 + number
+        assert time.monotonic() - start < 10
+        assert command.stderr
+        assert command.stderr.read() == (
+            f"Interrupted.\nThe same command goes on from here: headstart {shlex.join(words)}\n"
+        )
+    assert not Path("runs", "my photos", "results.json").exists()
+    assert run(*words).exit_code == 0
+    assert not Path("runs", "my photos", ".work").exists()
+
+
+def test_a_second_signal_ends_it_at_once(here: Path) -> None:
+    """Where the first cannot, here for what is done in the end takes long."""
+    holding = "\n    ".join(("try: time.sleep(60)", "finally: print('ending', flush=True); time.sleep(60)"))
+    with held([*map(str, tiny("photos"))], holding) as command:
+        command.send_signal(signal.SIGINT)
+        assert command.stdout
+        assert command.stdout.readline() == "ending\n"
         start = time.monotonic()
         command.send_signal(signal.SIGINT)
-        assert command.wait(30) == 130
-        assert time.monotonic() - start < 10
-        assert command.stderr.read() == "Interrupted.\n"
-    assert not Path("runs", "photos", "results.json").exists()
-    assert run(*words).exit_code == 0
-    assert not Path("runs", "photos", ".work").exists()
+        assert command.wait(30) == -signal.SIGINT
+        assert time.monotonic() - start < 5
 
 
 # predict and evaluate

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from headstart import __version__
+from headstart.base import interruption
 from headstart.base.errors import HeadstartError, MissingPackage, SettingsError
+from headstart.base.interruption import Interrupted
 from headstart.base.settings import AUTO, TECHNIQUES, Reading, Serving, Settings, from_toml
 
 if TYPE_CHECKING:
@@ -89,8 +92,8 @@ ELSEWHERE = (
     "HEADSTART_CACHE=FOLDER for what is kept between runs."
 )
 
-INTERRUPTED = 130
-"""What a shell reports of a command that Ctrl-C ended: 128 and SIGINT's number."""
+RESUMED = ("compare", "train")
+"""Commands that go on where they were when they are given again."""
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print the result as JSON on stdout.")
 quiet = click.option("--quiet", "is_quiet", is_flag=True, help="Show no progress.")
@@ -224,6 +227,11 @@ class Guard(click.Group):
         """Return the commands in the order in which they are needed."""
         return list(self.commands)
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Keep the words of the command, to name it again."""
+        context.meta[__name__] = ["headstart", *args]
+        return super().parse_args(context, args)
+
     def invoke(self, context: click.Context) -> Any:
         """Run a command; print a `HeadstartError` on stderr and exit with 1."""
         for stream in (sys.stdout, sys.stderr):
@@ -231,13 +239,19 @@ class Guard(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         try:
-            return super().invoke(context)
+            with interruption.orderly():
+                return super().invoke(context)
         except HeadstartError as error:
             click.echo(str(error), err=True)
             context.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             click.echo("Interrupted.", err=True)
-            context.exit(INTERRUPTED)
+            if context.invoked_subcommand in RESUMED:
+                click.echo(
+                    f"The same command goes on from here: {shlex.join(context.meta[__name__])}", err=True
+                )
+            # What a shell reports of a command that a signal has ended.
+            context.exit(128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT))
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough; keep Python from complaining of it at exit.
             sys.stdout = None
