@@ -40,7 +40,7 @@ from headstart.workflow.techniques.bench import Bench, Opened, open_backbone, th
 KIND: Kind = "heads"
 """What the sizes that were tried are called in the store."""
 
-VERSION = 1
+VERSION = 2
 """Goes up when another size comes of the same photos."""
 
 LADDER = (224, 288, 384)
@@ -122,7 +122,8 @@ def choose(photos: Dataset, rows: Sequence[Backbone], bench: Bench) -> PictureSi
     It is tried on the smallest of the backbones that were trained with pictures of up to `LARGEST_OWN_PX`,
     walking upward: the next size is taken while its left-out log loss is better than that of the one before
     by more than the standard error of their difference, photo by photo, and by `LEAST_GAIN`. What speaks for
-    a larger size by less than `SURE` standard errors is asked again of twice as many photos.
+    a larger size by less than `SURE` standard errors is asked of twice as many photos before a still larger
+    one is tried, and so are all after it.
 
     Args:
         photos: As they are listed; none of them was read.
@@ -307,24 +308,27 @@ class _Search:
         return hashlib.sha256(repr(told).encode()).digest()
 
     def _outcome(self) -> _Outcome:
-        """Walk, and where that leaves a doubt, again with more photos, up to the size that was chosen."""
-        tried = self._walk(self._sizes)
-        is_doubtful = any(one.gain > _needed(one) and one.gain < SURE * one.standard_error for one in tried)
-        if is_doubtful and len(self._listed[1]):
-            chosen = next(one.image_size_px for one in tried if one.is_chosen)
-            again = self._walk([size_px for size_px in self._sizes if size_px <= chosen])
-            later = (dataclasses.replace(one, is_chosen=False) for one in tried[len(again) :])
-            tried = (*again, *later)
+        """Walk on the first sample, and where that leaves a doubt, again on both."""
+        tried = self._walk()
+        if tried and _is_doubtful(tried[-1]) and self._has_more:
+            tried = self._walk()
         return _Outcome(tried, len(self._samples))
 
-    def _walk(self, sizes: Sequence[int]) -> tuple[SizeTried, ...]:
-        """Try sizes upward on one sample more than before; none where too few photos can be read."""
-        self._samples.append(self._read(self._listed[len(self._samples)], sizes[:2]))
+    @property
+    def _has_more(self) -> bool:
+        return len(self._samples) < len(self._listed) and len(self._listed[len(self._samples)]) > 0
+
+    def _walk(self) -> tuple[SizeTried, ...]:
+        """Try sizes upward on one sample more than before; none where too few photos can be read.
+
+        A doubt ends it where there are more photos to ask: a larger size costs more than they do.
+        """
+        self._samples.append(self._read(self._listed[len(self._samples)], self._sizes[:2]))
         labels = np.concatenate([one.photos.labels for one in self._samples])
         if len(labels) < FEWEST or len(np.unique(labels)) < 2:
             return ()
         tried, chosen, least = list[SizeTried](), 0, np.empty(0)
-        for size_px in sizes:
+        for size_px in self._sizes:
             start = time.perf_counter()
             probabilities = left_out(self._vectors(size_px), labels, len(self._listed[0].class_names))
             losses = metrics.losses(labels, probabilities)
@@ -344,6 +348,8 @@ class _Search:
             if one.gain > _needed(one) or not chosen:
                 chosen, least = size_px, losses
             elif size_px >= SMALL_STEP * chosen:
+                break
+            if _is_doubtful(one) and self._has_more:
                 break
         return tuple(dataclasses.replace(one, is_chosen=one.image_size_px == chosen) for one in tried)
 
@@ -376,6 +382,10 @@ class _Search:
         files = [one.photos.file(index) for one in self._samples for index in range(len(one.photos))]
         digests = [digest for one in self._samples for digest in one.digests]
         return opened.extractor.features(files, digests, "", progress)
+
+
+def _is_doubtful(tried: SizeTried) -> bool:
+    return _needed(tried) < tried.gain < SURE * tried.standard_error
 
 
 def _needed(tried: SizeTried) -> float:
