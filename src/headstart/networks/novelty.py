@@ -48,21 +48,24 @@ def references(features: Matrix, labels: Integers, *, seed: int = 0) -> Floats:
 
 
 def _references(features: Matrix, labels: Integers, rows: Rows, seed: int) -> Floats:
+    from threadpoolctl import threadpool_limits
+
     kept = rows[sample(labels[rows], seed=seed)]
     unit, own = _unit(features[kept]), labels[kept]
     classes = np.unique(own)
     most = max(1, min(CENTRES, MAX_REFERENCES // len(classes)))
-    return _unit(np.concatenate([_centres(unit[own == one], most, seed) for one in classes]))
+    # A class is over before threads have met: with them it takes four times the processor time. To find them
+    # among all libraries takes as long as a class does, so it is done for all classes at once.
+    with threadpool_limits(1):
+        centres = [_centres(unit[own == one], most, seed) for one in classes]
+    return _unit(np.concatenate(centres))
 
 
 def _centres(unit: Floats, most: int, seed: int) -> Floats:
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
     n_different = len({row.tobytes() for row in unit})
-    # So little is over before threads have met: with them it takes four times the processor time.
-    with threadpool_limits(1):
-        fitted = KMeans(min(most, n_different), n_init=1, random_state=seed).fit(unit)
+    fitted = KMeans(min(most, n_different), n_init=1, random_state=seed).fit(unit)
     return np.asarray(fitted.cluster_centers_)
 
 
