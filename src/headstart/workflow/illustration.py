@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from headstart.base.errors import ChangedPhoto, UnreadableImage
 from headstart.base.progress import Progress
 from headstart.networks import classifier, explanation
 from headstart.pictures import pixels
-from headstart.reporting import projection
+from headstart.reporting import projection, report
 from headstart.results import gallery, predictions
 from headstart.results.gallery import Explained, Spot
 from headstart.results.predictions import Predictions
@@ -60,7 +61,13 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     """
     answers = predictions.read(run.folder, material.photos.class_names)
     chosen = answers.pop(material.chosen)
-    spots = place(material, chosen, store, progress)
+    digests = _digests(material)
+    # The map keeps one core busy, heat maps both; what every report has is made in another process.
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(report.prepare)
+        placed = pool.submit(place, material, chosen, store, progress)
+        heats = list(explained(run, chosen, material.photos.root, digests))
+        spots = placed.result()
     shown = gallery.wanted(
         material.photos.findings,
         material.doubtful,
@@ -68,7 +75,6 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
         list(answers.values()),
         [spot.path for spot in spots],
     )
-    digests = _digests(material)
     keys = {path: gallery.thumbnail_key(digests[path]) for path in shown if path in digests}
     values = store.get(list(keys.values()))
     kept = {path: values[key] for path, key in keys.items() if key in values}
@@ -76,7 +82,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
         [(path, material.photos.root / path) for path in shown],
         kept=kept,
         digests=digests,
-        explained=list(explained(run, chosen, material.photos.root, digests)),
+        explained=heats,
         spots=spots,
         projection=projection.described(len(spots), material.trial.row.name),
         backbone=material.trial.row.name,

@@ -7,6 +7,11 @@ from headstart.reporting.report import page
 from headstart.reporting.report.contents import read
 
 
+def prepare() -> None:
+    """Put together the scripts of a report where they are not kept, in a process of their own."""
+    page.bundle()
+
+
 def draw(folder: Path) -> Path:
     """Write the report of a finished run into its folder, and return where it is.
 

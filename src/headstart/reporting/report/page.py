@@ -8,6 +8,8 @@ import hashlib
 import importlib.metadata
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,10 @@ MAX_BYTES = 6_000_000
 
 EXPORTED = "window.vegaEmbed = vegaEmbed;"
 
+BUNDLING = """import sys, vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle(sys.argv[1]).encode())"""
+"""What another Python is told to do, which writes the script that exports what it is given."""
+
 MISTAKES, LEAST_SURE, SUSPECTS, FINDINGS, SETTLED = 21, 14, 28, 60, 3
 """Photos of a kind, and findings, that are shown at most; findings of a kind that are seen at once."""
 
@@ -45,9 +51,9 @@ def write(contents: Contents) -> str:
         "title": context["title"],
         "body": _safe(body),
         "style": _safe(_asset("style.css")),
-        "bundle": _safe(_bundle()),
+        "bundle": _safe(bundle()),
         "script": _safe(_asset("page.js")),
-        "policy": policy([_bundle(), _asset("page.js")], _asset("style.css")),
+        "policy": policy([bundle(), _asset("page.js")], _asset("style.css")),
         "charts": to_script(context["charts"]),
         "facts": to_script(_facts(contents, photos)),
     }
@@ -92,10 +98,11 @@ def _safe(text: str) -> Markup:
 
 
 @functools.cache
-def _bundle() -> str:
+def bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed, whose expression interpreter needs no eval, as one script.
 
-    To put it together takes over a second, so it is kept.
+    To put it together takes over a second, so it is kept; all the while vl-convert holds Python's lock, so
+    it is done in another process, and a thread may wait for it.
     """
     version = importlib.metadata.version("vl-convert-python")
     key = hashlib.sha256(f"scripts {version} {EXPORTED}".encode()).digest()
@@ -103,9 +110,9 @@ def _bundle() -> str:
         kept = store.get([key])
         if kept:
             return kept[key].decode()
-        import vl_convert
-
-        script: str = vl_convert.javascript_bundle(EXPORTED)
+        # -P: modules in the user's folder are none of ours.
+        asked = [sys.executable, "-P", "-c", BUNDLING, EXPORTED]
+        script = subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout.decode()
         script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
         store.put([(key, script.encode())], "reports")
     return script
