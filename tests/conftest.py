@@ -27,7 +27,7 @@ from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
 from headstart.networks.backbones import import_openvino
 from headstart.networks.vectors import Vectors
-from headstart.photos import audit as audits
+from headstart.photos import checks
 from headstart.photos.audit import Audit, audit
 from headstart.pictures import formats
 from headstart.results.comparison import Baseline, Candidate, Measured, Recommendation, measured
@@ -304,7 +304,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Without]:
     def forget() -> None:
         formats.raster_formats.cache_clear()
         formats.picture_extensions.cache_clear()
-        audits._decoders.cache_clear()
+        checks.decoders.cache_clear()
 
     def take(name: str) -> None:
         monkeypatch.setitem(sys.modules, name, None)

@@ -17,6 +17,7 @@ from PIL import Image, ImageEnhance
 
 from headstart.base.progress import Advance, Progress
 from headstart.photos import audit as audits
+from headstart.photos import checks
 from headstart.photos.audit import Audit, audit
 from headstart.photos.findings import Finding
 from headstart.photos.groups import missing_parts
@@ -760,9 +761,9 @@ def test_what_no_decoder_read_is_tried_again_by_new_ones_and_nothing_else(
 
     monkeypatch.setattr(pixels, "decode", counted)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
-    audits._decoders.cache_clear()
+    checks.decoders.cache_clear()
     assert audit_folder(photos).quarantine == first.quarantine
     assert decoded == [damaged.read_bytes()]
     assert audit_folder(photos).quarantine == first.quarantine
     assert decoded == [damaged.read_bytes()]
-    audits._decoders.cache_clear()
+    checks.decoders.cache_clear()

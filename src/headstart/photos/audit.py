@@ -1,12 +1,11 @@
 """Each photo read once: which are unreadable, repeated, in two classes or parts, or not like the others."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base import records
-from headstart.base.errors import UnreadableImage, UnreadableNow, UnsupportedImage
+from headstart.base.arrays import Rows
+from headstart.base.errors import UnreadableImage, UnreadableNow
 from headstart.base.progress import Progress
 from headstart.photos import duplicates, families, findings, omissions, shortcuts
-from headstart.photos.duplicates import Pictures
+from headstart.photos.checks import CHECK_VERSION, Check, Checks, decode
 from headstart.photos.families import Families
 from headstart.photos.findings import Finding
 from headstart.photos.groups import Groups, by_key, merged, near_groups, numbered
-from headstart.photos.shortcuts import Traits
-from headstart.pictures import foreign, formats, pixels, thumbnails
+from headstart.pictures import foreign, pixels, thumbnails
 from headstart.pictures.pixels import Picture
 from headstart.sources.dataset import Dataset, SetAside
 from headstart.storage.store import Kind, Store
@@ -32,14 +31,11 @@ from headstart.storage.store import Kind, Store
 KIND: Kind = "checks"
 """What the findings of single files are called in the store."""
 
-CHECK_VERSION = 5
-"""Goes up when more is kept of a photo, or something else."""
-
-DECODERS = ("pillow", "simplejpeg", "pillow-heif", "pydicom", "python-gdcm")
-"""Packages that decode pictures: another version of one may read what could not be read."""
-
 CHUNK = 4
 """Files that a thread holds at once."""
+
+REMEMBERED = 2 * pixels.LOOK_AHEAD
+"""Photos of which copies find what was found of them here; those of earlier ones find it in the store."""
 
 DECODED_PX = 2 * thumbnails.SIDE_PX
 """A JPEG is decoded at least so large: its data is read to the end at any size."""
@@ -99,45 +95,6 @@ class Audit:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Check:
-    """One file: its digest and what decoding it showed, or why it is unreadable.
-
-    Attributes:
-        kind: The name of the kind, where it is a picture of a kind that is not read.
-        size_px: Width and height, upright.
-        colour: Mean red, green and blue.
-        border: Mean red, green and blue of the outermost pixels, and their spread.
-        middle: Mean red, green and blue of the middle of the picture, and their spread.
-        thumbnail: 32 x 32 pixels, grey.
-        ground: Which of them show nothing, 8 to a byte.
-        decoders: Of an unreadable one, which decoders failed at it.
-        is_lasting: It would come out the same again; where the machine failed, it need not.
-    """
-
-    digest: str = ""
-    reason: str = ""
-    kind: str = ""
-    format: str = ""
-    size_px: tuple[int, int] = (0, 0)
-    n_bytes: int = 0
-    colour: tuple[float, ...] = ()
-    border: tuple[float, ...] = ()
-    middle: tuple[float, ...] = ()
-    thumbnail: bytes = b""
-    ground: bytes = b""
-    decoders: str = ""
-    is_lasting: bool = True
-
-    def still_holds(self) -> bool:
-        """Tell whether the decoders that are installed would say the same.
-
-        What can be read stays so, and its pixels do: decoding is settled by each format's standard, and what
-        of it is not is held by PIXELS_VERSION. What cannot be read is tried again by each new decoder.
-        """
-        return self.decoders == _decoders() if self.reason else self.format in formats.raster_formats()
-
-
 def audit(
     dataset: Dataset,
     *,
@@ -160,37 +117,32 @@ def audit(
             The first says what the stage is called, and how large JPEGs are decoded.
     """
     checks = _read_all(dataset, store, progress, onlookers)
-    kept = [index for index, check in enumerate(checks) if not check.reason]
-    readable, good = dataset.take(kept), [checks[index] for index in kept]
-    quarantine = tuple(
-        SetAside(path, check.reason)
-        for path, check in zip(dataset.paths, checks, strict=True)
-        if check.reason
-    )
+    kept = np.array(checks.readable(), np.intp)
+    readable, digests = dataset.take(kept), [checks.digests[index] for index in kept]
+    refused = {dataset.paths[index]: check for index, check in checks.refused.items()}
+    quarantine = tuple(SetAside(path, check.reason) for path, check in refused.items())
     kinds = {kind.name: kind for kind in foreign.KINDS}
-    refused = {
-        path: kinds[check.kind] for path, check in zip(dataset.paths, checks, strict=True) if check.kind
-    }
-    again = {path for path, check in zip(dataset.paths, checks, strict=True) if not check.is_lasting}
-    exact = numbered(check.digest for check in good)
+    unread = {path: kinds[check.kind] for path, check in refused.items() if check.kind}
+    again = {path for path, check in refused.items() if not check.is_lasting}
+    exact = numbered(digests)
     groups = merged(exact, by_key(readable.group_keys)) if readable.group_keys else exact
     found = [
-        *findings.unreadable([item for item in quarantine if item.path not in refused], again),
-        *omissions.find(dataset, refused),
+        *findings.unreadable([item for item in quarantine if item.path not in unread], again),
+        *omissions.find(dataset, unread),
         *findings.labels(dataset),
         *findings.copies(readable, exact),
         *findings.divided_keys(readable),
         *findings.empty_classes(dataset),
         *findings.unlabelled(dataset),
-        *findings.wrong_types(readable, [check.format for check in good]),
+        *findings.wrong_types(readable, [checks.formats[index] for index in kept]),
     ]
-    if is_thorough and good:
-        groups, more = _thorough(readable, good, exact, groups)
+    if is_thorough and digests:
+        groups, more = _thorough(readable, checks, kept, exact, groups)
         found += more
     found += findings.small_classes(readable, groups)
     return Audit(
         dataset=readable,
-        digests=tuple(check.digest for check in good),
+        digests=tuple(digests),
         groups=groups,
         quarantine=quarantine,
         findings=findings.in_order(found),
@@ -198,26 +150,25 @@ def audit(
 
 
 def _thorough(
-    dataset: Dataset, checks: Sequence[_Check], exact: Groups, groups: Groups
+    dataset: Dataset, checks: Checks, kept: Rows, exact: Groups, groups: Groups
 ) -> tuple[Groups, list[Finding]]:
     """Return groups that hold near-duplicates together, too, and what else is not as it should be."""
     different = np.unique(exact, return_index=True)[1]
-    firsts = [checks[index] for index in different]
-    pictures = _pictures(firsts)
+    pictures = checks.pictures(kept[different])
     alike = duplicates.find(pictures)
     alike = dataclasses.replace(alike, pairs=different[alike.pairs])
     paths = [dataset.paths[index] for index in different]
     named = [_placed(one, different) for one in families.find(paths, dataset.labels[different], pictures)]
     pairs = np.concatenate([alike.pairs, *(one.pairs() for one in named)])
     near, broken_up = near_groups(dataset, groups, pairs)
-    told = shortcuts.find(_traits(firsts), dataset.labels[different], dataset.class_names)
+    told = shortcuts.find(checks.traits(kept[different]), dataset.labels[different], dataset.class_names)
     return merged(groups, near), [
         *findings.near_duplicates(dataset, exact, near, alike),
         *findings.families(dataset, named),
         *findings.crowds(dataset, broken_up),
         *findings.shortcuts(told),
         *findings.imbalance(dataset),
-        *findings.odd_sizes(dataset, np.array([check.size_px for check in checks], np.int32)),
+        *findings.odd_sizes(dataset, checks.sizes_px(kept)),
     ]
 
 
@@ -228,36 +179,16 @@ def _placed(one: Families, places: NDArray[np.int64]) -> Families:
     )
 
 
-def _pictures(checks: Sequence[_Check]) -> Pictures:
-    shape = (len(checks), thumbnails.SIDE_PX, thumbnails.SIDE_PX)
-    grounds = np.frombuffer(b"".join(check.ground for check in checks), np.uint8)
-    return Pictures(
-        thumbnails=np.frombuffer(b"".join(check.thumbnail for check in checks), np.uint8).reshape(shape),
-        grounds=np.unpackbits(grounds).astype(bool).reshape(shape),
-        colours=np.array([check.colour for check in checks], np.float32),
-    )
-
-
-def _traits(checks: Sequence[_Check]) -> Traits:
-    return Traits(
-        sizes_px=np.array([check.size_px for check in checks], np.int32),
-        n_bytes=np.array([check.n_bytes for check in checks], np.int64),
-        formats=[check.format for check in checks],
-        borders=np.array([check.border for check in checks], np.float32),
-        middles=np.array([check.middle for check in checks], np.float32),
-    )
-
-
 def _read_all(
     dataset: Dataset, store: Store, progress: Progress, onlookers: Sequence[Onlooker[Any]]
-) -> list[_Check]:
-    checks = []
-    chunks = pixels.batches([os.fspath(dataset.file(index)) for index in range(len(dataset))], CHUNK)
+) -> Checks:
+    checks = Checks(len(dataset))
+    chunks = pixels.batches((os.fspath(dataset.file(index)) for index in range(len(dataset))), CHUNK)
     title = onlookers[0].title if onlookers else "Checking photos"
     with progress.stage(title, len(dataset)) as advance:
         read, look_ahead = _Reading(store, onlookers).read, pixels.LOOK_AHEAD // CHUNK
         for found, seen in pixels.map_in_order(read, chunks, look_ahead=look_ahead):
-            checks += found
+            checks.add(found)
             for onlooker, those in zip(onlookers, seen, strict=True):
                 onlooker.take(those)
             advance(len(found))
@@ -273,26 +204,26 @@ class _Reading:
         self._store, self._onlookers = store, onlookers
         self._decoded_px = onlookers[0].decoded_px if onlookers else (DECODED_PX,)
         self._lock = threading.Lock()
-        self._checks: dict[str, Future[_Check]] = {}
+        self._checks: OrderedDict[str, Future[Check]] = OrderedDict()
 
-    def read(self, files: Sequence[str]) -> tuple[list[_Check], list[list[Any]]]:
+    def read(self, files: Sequence[str]) -> tuple[list[Check], list[list[Any]]]:
         """Return what each file is, and what each onlooker made of those that it wanted to see.
 
         Those whose bytes were decoded before, and that nobody wants to see, are only read.
         """
         contents = [_read(file) for file in files]
-        digests = ["" if isinstance(one, _Check) else hashlib.sha256(one).hexdigest() for one in contents]
+        digests = ["" if isinstance(one, Check) else hashlib.sha256(one).hexdigest() for one in contents]
         known = [digest for digest in digests if digest]
         kept = self._store.get([key for digest in known for key in self._keys(digest)])
         wanted = [{*onlooker.wanted(known)} for onlooker in self._onlookers]
-        found, new = list[_Check](), dict[bytes, bytes]()
+        found, new = list[Check](), dict[bytes, bytes]()
         seen: list[list[Any]] = [[] for _ in self._onlookers]
 
-        def check(content: bytes, digest: str) -> _Check:
-            picture, made = Picture(content), list[_Check]()
+        def check(content: bytes, digest: str) -> Check:
+            picture, made = Picture(content), list[Check]()
             for key, decoded_px in zip(self._keys(digest), self._decoded_px, strict=True):
                 before = _kept(kept.get(key))
-                made.append(before or _decode(picture, digest, decoded_px))
+                made.append(before or decode(picture, digest, decoded_px))
                 if not before and made[-1].is_lasting:
                     new[key] = records.to_bytes(made[-1])
             if made[0].reason:
@@ -303,24 +234,26 @@ class _Reading:
                     for onlooker, those in zip(self._onlookers, wanted, strict=True)
                 ]
             except UnreadableImage as error:
-                return _Check(digest, reason=error.problem, is_lasting=False)
+                return Check(digest, reason=error.problem, is_lasting=False)
             for own, look in zip(seen, looks, strict=True):
                 own += [] if look is None else [look]
             return made[0]
 
         for content, digest in zip(contents, digests, strict=True):
-            if isinstance(content, _Check):
+            if isinstance(content, Check):
                 found.append(content)
             else:
                 found.append(self._once(digest, functools.partial(check, content, digest)))
         self._store.put(new.items(), KIND)
         return found, seen
 
-    def _once(self, digest: str, make: Callable[[], _Check]) -> _Check:
+    def _once(self, digest: str, make: Callable[[], Check]) -> Check:
         """Return the check of these bytes, which another thread may be at."""
         with self._lock:
-            known, own = self._checks.get(digest), Future[_Check]()
+            known, own = self._checks.get(digest), Future[Check]()
             self._checks.setdefault(digest, own)
+            if len(self._checks) > REMEMBERED:
+                self._checks.popitem(last=False)
         if known:
             return known.result()
         try:
@@ -336,66 +269,16 @@ class _Reading:
         return [hashlib.sha256(one.encode()).digest() for one in told]
 
 
-def _kept(value: bytes | None) -> _Check | None:
+def _kept(value: bytes | None) -> Check | None:
     """Return what was kept of a file, where it still holds."""
-    check = records.from_bytes(value, _Check) if value else None
+    check = records.from_bytes(value, Check) if value else None
     return check if check and check.still_holds() else None
 
 
-@functools.cache
-def _decoders() -> str:
-    """Return the decoders' versions and what they read: what decides whether a file is unreadable."""
-    found = []
-    for package in DECODERS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found.append(f"{package} {importlib.metadata.version(package)}")
-    return " ".join((*found, *formats.raster_formats()))
-
-
-def _read(file: str) -> bytes | _Check:
+def _read(file: str) -> bytes | Check:
     try:
         return pixels.read_bytes(file)
     except UnreadableNow as error:
-        return _Check(reason=error.problem, is_lasting=False)
+        return Check(reason=error.problem, is_lasting=False)
     except UnreadableImage as error:
-        return _Check(reason=error.problem)
-
-
-def _decode(picture: Picture, digest: str, decoded_px: int) -> _Check:
-    try:
-        return _look(picture, digest, decoded_px)
-    except UnreadableNow as error:
-        return _Check(digest, reason=error.problem, is_lasting=False)
-    except UnreadableImage as error:
-        kind = error.kind if isinstance(error, UnsupportedImage) else ""
-        return _Check(digest, reason=error.problem, kind=kind, decoders=_decoders())
-
-
-def _look(picture: Picture, digest: str, decoded_px: int) -> _Check:
-    image = picture.decoded(decoded_px)
-    format_name, width, height = picture.header
-    if format_name != "JPEG":
-        height, width = image.shape[:2]
-    elif (width - height) * (image.shape[1] - image.shape[0]) < 0:  # the header's size is that before a turn
-        width, height = height, width
-    small = thumbnails.thumbnail(image, width, height)
-    quarter = len(small) // 4
-    return _Check(
-        digest=digest,
-        format=format_name,
-        size_px=(width, height),
-        n_bytes=picture.n_bytes,
-        colour=_colour(small)[:3],
-        border=_colour(np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])),
-        middle=_colour(small[quarter:-quarter, quarter:-quarter]),
-        thumbnail=thumbnails.grey(small).tobytes(),
-        ground=np.packbits(thumbnails.ground(image)).tobytes(),
-    )
-
-
-def _colour(region: pixels.Pixels) -> tuple[float, ...]:
-    """Return mean red, green and blue of some pixels, and their spread: the mean standard deviation."""
-    import cv2
-
-    means, deviations = cv2.meanStdDev(region.reshape(-1, 1, 3))
-    return (*(round(mean, 2) for mean in means.ravel().tolist()), round(float(deviations.mean()), 2))
+        return Check(reason=error.problem)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.base.arrays import Floats, Matrix
+from headstart.base.arrays import Floats, Matrix, Rows
 from headstart.photos.groups import Pairs
 from headstart.pictures.pixels import Pixels
 from headstart.pictures.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
@@ -75,6 +75,13 @@ _PLAIN = _PLAIN * _PLAIN.T
 """The hash is of the transform as it is; the orthonormal one, in which energy is kept, has less at 0."""
 
 
+class Squares(Protocol):
+    """Squares of 32 x 32, kept wherever they are kept: an array, or what makes one of some of them."""
+
+    def __getitem__(self, rows: slice | Rows, /) -> NDArray[Any]:
+        """Return some of them, (M, 32, 32)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """What N pictures are compared by.
@@ -85,9 +92,32 @@ class Pictures:
         colours: float32 (N, 3), mean red, green and blue of each.
     """
 
-    thumbnails: Pixels
-    grounds: Mask
+    thumbnails: Squares
+    grounds: Squares
     colours: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.colours)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Masks of 32 x 32, 8 pixels to a byte.
+
+    Attributes:
+        bytes: uint8 (N, 128).
+    """
+
+    bytes: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, masks: Mask) -> Self:
+        """Pack masks, bool (N, 32, 32)."""
+        return cls(np.packbits(masks.reshape(-1, SIDE_PX**2), axis=1))
+
+    def __getitem__(self, rows: slice | Rows) -> Mask:
+        """Return some of them, bool (M, 32, 32)."""
+        return np.unpackbits(self.bytes[rows], axis=1).view(np.bool_).reshape(-1, SIDE_PX, SIDE_PX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +146,13 @@ def find(pictures: Pictures) -> Alike:
     Returns:
         At most `NEIGHBOURS` pairs for each picture and turn; a pair stands once.
     """
-    around = outside(pictures.grounds)
-    whole, shown = _low(pictures.thumbnails), _low(_without_ground(pictures.thumbnails, around))
+    around, whole, shown = _signatures(pictures)
     found = []
     for turn in range(len(TURNS)):
-        pairs = candidates(_bits(_lying(whole, turn)), _bits(whole))
-        bits = _distances(pairs, _bits(_lying(shown, turn))[:, None], _bits(shown)[:, None])
-        outlines = _distances(pairs, _packed(turned(around, turn)), _packed(around))
-        pairs = pairs[(bits <= MOST_BITS_SHOWN) | (outlines > SAME_OUTLINE_PX)]
+        pairs = candidates(whole[turn], whole[0])
+        pairs = np.concatenate(
+            [_promising(pairs[block], around, shown, turn) for block in (slice(0), *_blocks(len(pairs)))]
+        )
         similarity = np.empty(len(pairs), np.float32)
         for block in _blocks(len(pairs)):
             similarity[block] = _similarity(pictures, around, pairs[block], turn)
@@ -133,6 +162,31 @@ def find(pictures: Pictures) -> Alike:
     once = np.sort(np.unique(pairs, axis=0, return_index=True)[1])
     order = once[np.argsort(-similarity[once], kind="stable")]
     return Alike(pairs[order], turns[order])
+
+
+def _signatures(pictures: Pictures) -> tuple[Packed, NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return of N pictures the grounds around them, and their hashes with and without those.
+
+    Hashes are uint64 (8, N), of each as it looks after every turn.
+    """
+    around = Packed(np.empty((len(pictures), SIDE_PX**2 // 8), np.uint8))
+    whole, shown = (np.empty((len(TURNS), len(pictures)), np.uint64) for _ in range(2))
+    for block in _blocks(len(pictures)):
+        thumbnails = pictures.thumbnails[block]
+        outer = outside(pictures.grounds[block])
+        around.bytes[block] = Packed.of(outer).bytes
+        for hashes, low in ((whole, _low(thumbnails)), (shown, _low(_without_ground(thumbnails, outer)))):
+            for turn in range(len(TURNS)):
+                hashes[turn, block] = _bits(_lying(low, turn))
+    return around, whole, shown
+
+
+def _promising(pairs: Pairs, around: Packed, shown: NDArray[np.uint64], turn: int) -> Pairs:
+    """Return those of some pairs whose hashes without the ground are near, or whose grounds differ."""
+    late, early = pairs.T
+    bits = np.bitwise_count(shown[turn, late] ^ shown[0, early])
+    outlines = np.count_nonzero(turned(around[late], turn) != around[early], axis=(1, 2))
+    return np.asarray(pairs[(bits <= MOST_BITS_SHOWN) | (outlines > SAME_OUTLINE_PX)])
 
 
 def find_by_features(features: NDArray[np.float32]) -> Pairs:
@@ -244,7 +298,7 @@ def _nearest(distances: NDArray[Any], most: float, first: int) -> Pairs:
     return np.stack([rows + first, columns], axis=1)
 
 
-def _similarity(pictures: Pictures, around: Mask, pairs: Pairs, turn: int) -> NDArray[np.float32]:
+def _similarity(pictures: Pictures, around: Packed, pairs: Pairs, turn: int) -> NDArray[np.float32]:
     """Return how alike the pictures of M pairs are, 0 to 1, where there is something to be seen.
 
     What the ground surrounds must be alike; and so must what is left without the ground that lies between,
@@ -332,19 +386,6 @@ def _without_ground(thumbnails: Pixels, around: Mask) -> Pixels:
         without = _filled(thumbnails[chosen].astype(np.float32), ~_widened(around[chosen]))
         shown[chosen] = np.rint(without).astype(np.uint8)
     return shown
-
-
-def _packed(masks: Mask) -> NDArray[np.uint64]:
-    """Return masks 64 pixels to a number, uint64 (N, 16)."""
-    return np.packbits(masks.reshape(len(masks), SIDE_PX**2), axis=1).view(np.uint64)
-
-
-def _distances(pairs: Pairs, late: NDArray[np.uint64], early: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return in how many bits the members of M pairs differ; each has one or more numbers, (N, W)."""
-    found = np.zeros(len(pairs), np.int64)
-    for one, other in zip(late.T, early.T, strict=True):
-        found += np.bitwise_count(one[pairs[:, 0]] ^ other[pairs[:, 1]])
-    return found
 
 
 def _low(thumbnails: Pixels) -> Floats:
