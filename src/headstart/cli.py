@@ -303,7 +303,8 @@ def compare(
     """Compare backbones, with both techniques, on the photos in DATA.
 
     DATA is a folder with one sub-folder per class (or train, validation and test folders of those),
-    a CSV or TSV file with a column of paths, one of labels and optionally one of parts, or sample:textile.
+    a CSV, TSV or Parquet file with a column of paths, one of labels and optionally one of parts, or
+    sample:textile.
 
     The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
     goes on from there, trains the backbone's last layers too, and takes minutes.

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from headstart.base.progress import Console, Progress, Quiet
+from headstart.base.progress import LATE_S, Console, Progress, Quiet, late_stage
 
 
 def test_the_default_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -56,3 +56,15 @@ def test_a_failing_stage_lets_the_error_through(capfd: pytest.CaptureFixture[str
     with pytest.raises(KeyError), Console().stage("mobilenet_v2 features", 3):
         raise KeyError("x")
     assert capfd.readouterr().out == ""
+
+
+def test_a_late_stage_is_told_of_when_it_takes_long(capfd: pytest.CaptureFixture[str]) -> None:
+    with late_stage(Console(), "Listing photos", unit="files") as advance:
+        advance(3)
+    assert capfd.readouterr() == ("", "")
+    with late_stage(Console(), "Listing photos", unit="files") as advance:
+        advance(3)
+        time.sleep(LATE_S)
+        advance()
+        advance(2)
+    assert re.fullmatch(r"Listing photos .* 6/\? +[\d,]+ files/s.*\n", capfd.readouterr().err)

@@ -1,9 +1,14 @@
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import text_of, touch
 
 from headstart.base.errors import DataError, NoSuchData, SettingsError
+from headstart.base.progress import Advance, Progress
 from headstart.sources import listing
 
 LAYOUT = (
@@ -25,7 +30,7 @@ def test_no_such_folder_suggests_the_nearest(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     touch(tmp_path, "photos.zip")
     assert text_of(NoSuchData, lambda: listing.load(tmp_path / "photos.zip")) == (
-        f"'{tmp_path / 'photos.zip'}' is neither a folder nor a CSV or TSV file.\n"
+        f"'{tmp_path / 'photos.zip'}' is neither a folder nor a CSV, TSV or Parquet file.\n"
         "If it is an archive, unpack it and name the folder that comes out."
     )
 
@@ -57,3 +62,53 @@ def test_keys_by_what_is_no_regular_expression(tmp_path: Path) -> None:
         "missing ), unterminated subpattern at position 1.\n"
         "Write it as Python does; a dot, bracket or star of the path itself needs a \\ before it."
     )
+
+
+class Told(Progress):
+    """Keeps the stages, and when they began: in seconds of this process, for others may be at work."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, float]] = []
+        self.n_told, self._start = 0, time.process_time()
+
+    @contextmanager
+    def stage(self, title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
+        self.stages.append((title, time.process_time() - self._start))
+        yield self._count
+
+    def _count(self, count: int = 1) -> None:
+        self.n_told += count
+
+
+@pytest.mark.slow
+def test_a_folder_of_very_many_photos_is_told_of_within_two_seconds(tmp_path: Path) -> None:
+    """What is told first does not wait for the others."""
+    for number in range(4):
+        (tmp_path / f"class_{number}").mkdir()
+        for photo in range(50_000):
+            os.mknod(tmp_path / f"class_{number}" / f"{photo}.jpg")
+    told = Told()
+    assert len(listing.load(tmp_path, progress=told)) == 200_000
+    assert [title for title, _ in told.stages] == ["Listing photos"] and told.stages[0][1] < 2
+    assert told.n_told == 200_004, "with the folders"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_very_many_photos_is_told_of_within_two_seconds(tmp_path: Path, kind: str) -> None:
+    names = [f"{number}.jpg" for number in range(100_000)]
+    for name in names:
+        os.mknod(tmp_path / name)
+    labels = ["cat", "dog"] * 50_000
+    table = tmp_path / f"photos.{kind}"
+    if kind == "csv":
+        table.write_text("path,label\n" + "".join(map("{},{}\n".format, names, labels)))
+    else:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({"path": names, "label": labels}), table)
+    told = Told()
+    assert len(listing.load(table, progress=told)) == 100_000
+    assert [title for title, _ in told.stages] == ["Listing photos"] and told.stages[0][1] < 2

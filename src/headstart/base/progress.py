@@ -4,8 +4,11 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
+
+LATE_S = 0.5
+"""After so long somebody waits."""
 
 
 class Advance(Protocol):
@@ -13,6 +16,10 @@ class Advance(Protocol):
 
     def __call__(self, count: int = 1) -> None:
         """Add `count` to what is done."""
+
+
+def silent(count: int = 1) -> None:
+    """Tell nobody."""
 
 
 class Progress:
@@ -28,6 +35,26 @@ class Progress:
     def stage(self, title: str, total: int | None, unit: str = "images") -> AbstractContextManager[Advance]:
         """Open a stage of `total` items, None: nobody knows; the value of the `with` block advances it."""
         return _silent_stage()
+
+
+@contextmanager
+def late_stage(
+    progress: Progress, title: str, total: int | None = None, unit: str = "images"
+) -> Iterator[Advance]:
+    """Open a stage as soon as it has taken `LATE_S`: of what is mostly done at once nobody is told."""
+    start, n_done, advance = time.perf_counter(), 0, None
+    with ExitStack() as stack:
+
+        def tell(count: int = 1) -> None:
+            nonlocal n_done, advance
+            if advance is None and time.perf_counter() - start > LATE_S:
+                advance = stack.enter_context(progress.stage(title, total, unit))
+                advance(n_done)
+            n_done += count
+            if advance is not None:
+                advance(count)
+
+        yield tell
 
 
 class Stopwatch:
@@ -78,7 +105,7 @@ class Console(Quiet):
 
 @contextmanager
 def _silent_stage() -> Iterator[Advance]:
-    yield lambda count=1: None
+    yield silent
 
 
 @contextmanager

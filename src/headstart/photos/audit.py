@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from headstart.base import records
 from headstart.base.arrays import Rows
 from headstart.base.errors import UnreadableImage, UnreadableNow
-from headstart.base.progress import Progress
+from headstart.base.progress import Progress, late_stage
 from headstart.photos import duplicates, families, findings, omissions, shortcuts
 from headstart.photos.checks import CHECK_VERSION, Check, Checks, decode
 from headstart.photos.families import Families
@@ -137,7 +137,7 @@ def audit(
         *findings.wrong_types(readable, [checks.formats[index] for index in kept]),
     ]
     if is_thorough and digests:
-        groups, more = _thorough(readable, checks, kept, exact, groups)
+        groups, more = _thorough(readable, checks, kept, exact, groups, progress)
         found += more
     found += findings.small_classes(readable, groups)
     return Audit(
@@ -150,12 +150,14 @@ def audit(
 
 
 def _thorough(
-    dataset: Dataset, checks: Checks, kept: Rows, exact: Groups, groups: Groups
+    dataset: Dataset, checks: Checks, kept: Rows, exact: Groups, groups: Groups, progress: Progress
 ) -> tuple[Groups, list[Finding]]:
     """Return groups that hold near-duplicates together, too, and what else is not as it should be."""
     different = np.unique(exact, return_index=True)[1]
     pictures = checks.pictures(kept[different])
-    alike = duplicates.find(pictures)
+    n_looks = len(thumbnails.TURNS) * len(pictures)
+    with late_stage(progress, "Looking for near-duplicates", n_looks) as advance:
+        alike = duplicates.find(pictures, advance)
     alike = dataclasses.replace(alike, pairs=different[alike.pairs])
     paths = [dataset.paths[index] for index in different]
     named = [_placed(one, different) for one in families.find(paths, dataset.labels[different], pictures)]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base.arrays import Floats, Matrix, Rows
+from headstart.base.progress import Advance, silent
 from headstart.photos.groups import Pairs
 from headstart.pictures.pixels import Pixels
 from headstart.pictures.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
@@ -133,7 +134,7 @@ class Alike:
     turns: NDArray[np.int8]
 
 
-def find(pictures: Pictures) -> Alike:
+def find(pictures: Pictures, advance: Advance = silent) -> Alike:
     """Return the pairs of pictures that are near-duplicates, as they are, mirrored or turned by quarters.
 
     The perceptual hashes of the two differ in at most `MAX_BITS` bits, so they are alike as a whole; their
@@ -143,13 +144,17 @@ def find(pictures: Pictures) -> Alike:
 
     Each hash is compared with all others, in memory that does not grow with their number.
 
+    Args:
+        pictures: N of them.
+        advance: Told of each picture once for each of `TURNS`.
+
     Returns:
         At most `NEIGHBOURS` pairs for each picture and turn; a pair stands once.
     """
     around, whole, shown = _signatures(pictures)
     found = []
     for turn in range(len(TURNS)):
-        pairs = candidates(whole[turn], whole[0])
+        pairs = candidates(whole[turn], whole[0], advance)
         pairs = np.concatenate(
             [_promising(pairs[block], around, shown, turn) for block in (slice(0), *_blocks(len(pairs)))]
         )
@@ -269,7 +274,7 @@ def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     return _bits(_low(thumbnails))
 
 
-def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> Pairs:
+def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64], advance: Advance = silent) -> Pairs:
     """Return the pairs of a key and an earlier one of the others that differ in at most `MAX_BITS` bits.
 
     Example:
@@ -281,6 +286,7 @@ def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> Pairs:
     for rows in _tiles(len(keys)):
         bits = np.bitwise_count(keys[rows, None] ^ others[None, : rows.stop])
         pairs.append(_nearest(bits, MAX_BITS, rows.start))
+        advance(rows.stop - rows.start)
     return np.concatenate(pairs)
 
 

@@ -4,16 +4,19 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from headstart.base.progress import Advance, silent
 from headstart.sources import layouts, tree
 from headstart.sources.dataset import Dataset, Listing, SetAside, assemble, without_excluded
 from headstart.sources.layouts import Reading, class_name
 from headstart.sources.tree import Folder
 
 
-def from_folder(source: Path, exclude: Sequence[str], layout: str, fewest_classes: int = 2) -> Dataset:
+def from_folder(
+    source: Path, exclude: Sequence[str], layout: str, fewest_classes: int = 2, advance: Advance = silent
+) -> Dataset:
     """Return the photos of a folder of class folders or of parts; see `headstart.sources.listing.load`."""
     listing = Listing(Path(os.path.abspath(source)))
-    root = tree.scan(listing.root)
+    root = tree.scan(listing.root, advance)
     read = layouts.read(root, str(source), layout, exclude)
     names = {one.name for one in read.classes}
     without_excluded(names | read.excluded, [class_name(name) for name in exclude])

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.base.errors import DataError, NoSuchData, SettingsError, TooFewClasses
+from headstart.base.progress import Progress, late_stage
 from headstart.pictures import formats
-from headstart.sources import tree
+from headstart.sources import parquet, tree
 from headstart.sources.columns import Wish
 from headstart.sources.dataset import LAYOUT_ADVICE, Dataset
 from headstart.sources.folders import from_folder
@@ -30,8 +31,9 @@ def load(
     split_column: str | None = None,
     images: str | Path | None = None,
     fewest_classes: int = 2,
+    progress: Progress | None = None,
 ) -> Dataset:
-    """List the photos of a folder, or of a CSV or TSV file.
+    """List the photos of a folder, or of a CSV, TSV or Parquet file.
 
     A folder holds a folder for each class; photos in deeper folders belong to the class. It counts as
     pre-split when all its folders are named like parts (see `parts.named`) and one of them is for
@@ -42,7 +44,7 @@ def load(
     one fits.
 
     Args:
-        source: Folder of class folders or of parts, or a table: a file with one of `SUFFIXES`.
+        source: Folder of class folders or of parts, or a table: a file with one of `SUFFIXES`, or .parquet.
         exclude: Classes to leave out entirely, or folders beside those of the parts.
         group_by: What belongs together: the name of a column of the table, or a regular expression that is
             looked for in each path; its first group, or else the whole match, is the key. A photo with an
@@ -54,6 +56,7 @@ def load(
         split_column: The table's column of parts, or "none" for no such column.
         images: Folder of the table's photos, where they are not in its own.
         fewest_classes: 2; 1 where there is nothing to tell apart, as for photos to measure a model on.
+        progress: Told how many files or rows were listed, where that takes long.
 
     Returns:
         Dataset in natural order, whatever order the file system lists files in. No file is modified.
@@ -67,19 +70,24 @@ def load(
         SettingsError: `group_by` is no regular expression, or `layout` none of the three.
     """
     source = Path(source)
-    if source.is_dir():
-        with _unread_told(source):
-            return _grouped(from_folder(source, exclude, layout, fewest_classes), group_by)
+    with late_stage(progress or Progress(), "Listing photos", unit="files") as advance:
+        if source.is_dir():
+            with _unread_told(source):
+                return _grouped(from_folder(source, exclude, layout, fewest_classes, advance), group_by)
+        _refuse_no_table(source)
+        wish = Wish(path_column, label_column, split_column, group_by)
+        folder = None if images is None else Path(images).expanduser()
+        return _grouped(from_table(source, exclude, wish, folder, fewest_classes, advance), group_by)
+
+
+def _refuse_no_table(source: Path) -> None:
     if not source.is_file():
         raise NoSuchData(f"No folder or file '{source}'.", _nearest_sibling(source) or LAYOUT_ADVICE)
-    if source.suffix.casefold() not in SUFFIXES:
+    if source.suffix.casefold() not in (*SUFFIXES, parquet.SUFFIX):
         raise NoSuchData(
-            f"'{source}' is neither a folder nor a CSV or TSV file.",
+            f"'{source}' is neither a folder nor a CSV, TSV or Parquet file.",
             "If it is an archive, unpack it and name the folder that comes out.",
         )
-    wish = Wish(path_column, label_column, split_column, group_by)
-    folder = None if images is None else Path(images).expanduser()
-    return _grouped(from_table(source, exclude, wish, folder, fewest_classes), group_by)
 
 
 def pictures(source: Path) -> Iterator[Path]:

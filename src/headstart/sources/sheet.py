@@ -5,11 +5,12 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.base.errors import DataError
+from headstart.base.progress import Advance, silent
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 """Extensions that a table may have."""
@@ -40,6 +41,10 @@ WINDOWS = "cp1252"
 
 _SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 """The first line by which Excel is told, and says, what stands between cells."""
+
+
+Line = tuple[int, Sequence[str]]
+"""A row's last line, and its cells."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,12 @@ class Sheet:
         )
 
 
-def read(source: Path) -> Sheet:
+def read(source: Path, advance: Advance = silent) -> Sheet:
     """Return the cells of a file; blank rows are left out.
+
+    Args:
+        source: The file.
+        advance: Told of each row.
 
     Raises:
         DataError: It is no text, or no table, such as where a quotation mark is not closed.
@@ -100,13 +109,21 @@ def read(source: Path) -> Sheet:
         stream.readline()
     rows = _rows(source, stream, mark, first_line=1 + bool(told))
     _, header = next(rows, (1, ()))
-    return _sheet(header, list(rows), encoding)
+    return laid_out(header, _counted(rows, advance), encoding)
 
 
-def _sheet(header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], encoding: str) -> Sheet:
+def _counted(rows: Iterable[Line], advance: Advance) -> Iterator[Line]:
+    for row in rows:
+        advance()
+        yield row
+
+
+def laid_out(header: Sequence[str], rows: Iterable[Line], encoding: str) -> Sheet:
+    """Return the sheet of a header and rows, whose last line's number and cells are given; see `Sheet`."""
     width, same = len(header), {}  # type: int, dict[str, str]
-    cells, overlong = [], []
-    for number, (_, row) in enumerate(rows):
+    cells, lines, overlong = [], [], []
+    for number, (line, row) in enumerate(rows):
+        lines.append(line)
         if any(cell.strip() for cell in row[width:]):
             overlong.append(number)
         # Labels and the like repeat: one text for all keeps a table of a million rows small.
@@ -115,15 +132,13 @@ def _sheet(header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], enc
     return Sheet(
         header=tuple(map(str.strip, header)),
         cells=tuple(cells),
-        lines=tuple(line for line, _ in rows),
+        lines=tuple(lines),
         overlong=tuple(overlong),
         encoding=encoding,
     )
 
 
-def _rows(
-    source: Path, stream: io.TextIOBase, mark: str, first_line: int
-) -> Iterator[tuple[int, Sequence[str]]]:
+def _rows(source: Path, stream: io.TextIOBase, mark: str, first_line: int) -> Iterator[Line]:
     """Yield the last line's number and the cells of each row that has any."""
     table = csv.reader(stream, delimiter=mark, skipinitialspace=True, strict=True)
     ended = 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from headstart.base.progress import Advance, silent
 from headstart.pictures.formats import picture_extensions
 
 DEPTH = 2
@@ -103,10 +104,12 @@ class Shelves:
     Attributes:
         root: Absolute folder that paths are told relative to: the table's.
         bases: Absolute folders that names begin in: the table's, and the one that the user named.
+        advance: Told of each file that is listed.
     """
 
     root: str
     bases: tuple[str, ...]
+    advance: Advance = silent
     _listed: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     _shelves: dict[tuple[str, bool], _Shelf] = field(default_factory=dict)
 
@@ -188,6 +191,7 @@ class Shelves:
             for entry in _entries(folder):
                 if _is(entry.is_file):
                     files.append(entry.name)
+                    self.advance()
                 elif not entry.name.startswith((".", "__MACOSX")) and _is(entry.is_dir):
                     folders.append(entry.name)
             self._listed[folder] = sorted(folders), files

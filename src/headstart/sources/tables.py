@@ -1,4 +1,4 @@
-"""A table of text that names photos and their labels -> Dataset."""
+"""A table that names photos and their labels -> Dataset."""
 
 import os
 import shlex
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.base.errors import DataError, NoSuchData
+from headstart.base.progress import Advance, silent
 from headstart.base.words import all_or_few
+from headstart.sources import parquet
 from headstart.sources import sheet as sheets
 from headstart.sources.columns import YES, Columns, Wish, choose, is_row, with_header
 from headstart.sources.dataset import Dataset, Listing, assemble, without_excluded
@@ -47,6 +49,7 @@ def from_table(
     wish: Wish | None = None,
     images: Path | None = None,
     fewest_classes: int = 2,
+    advance: Advance = silent,
 ) -> Dataset:
     """Return the photos that a table names; see `headstart.sources.listing.load`.
 
@@ -58,8 +61,8 @@ def from_table(
     """
     wish = wish or Wish()
     root = os.path.dirname(os.path.abspath(source))
-    shelves = Shelves(root, _bases(root, images))
-    sheet, columns = _laid_out(source, wish, shelves)
+    shelves = Shelves(root, _bases(root, images), advance)
+    sheet, columns = _laid_out(source, wish, shelves, advance)
     rows = list(_rows(sheet, columns))
     names = without_excluded({row.label for row in rows if row.label}, exclude)
     rows = [row for row in rows if row.label in names or not row.label]
@@ -83,8 +86,11 @@ def _bases(root: str, images: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((root, os.path.abspath(images))))
 
 
-def _laid_out(source: Path, wish: Wish, shelves: Shelves) -> tuple[Sheet, Columns]:
-    sheet = with_header(sheets.read(source), wish)
+def _laid_out(source: Path, wish: Wish, shelves: Shelves, advance: Advance) -> tuple[Sheet, Columns]:
+    if source.suffix.casefold() == parquet.SUFFIX:
+        sheet = parquet.read(source, advance)
+        return sheet, choose(source, sheet, wish, shelves)
+    sheet = with_header(sheets.read(source, advance), wish)
     columns = choose(source, sheet, wish, shelves)
     if is_row(source, sheet, columns, wish, shelves):
         sheet = sheet.without_header()

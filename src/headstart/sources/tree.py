@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.base.errors import NoSuchData
+from headstart.base.progress import Advance, silent
 from headstart.base.words import all_or_few
 from headstart.pictures.formats import why_no_picture
 from headstart.sources.dataset import SetAside, natural_order
@@ -28,6 +29,9 @@ SCREENFUL = 20
 
 BLOCK = 10_000
 """Files of one folder that are held at a time where they are listed as they are found."""
+
+TOLD = 1_000
+"""Files of one folder after which it is told how many there were."""
 
 WIDTHS = ((10, 5, 3), (8, 4, 2), (8, 4), (6, 3), (6, 2), (4, 2), (12,))
 """Folders that are drawn at most at each depth; the first choice that fits on a screen is taken."""
@@ -87,17 +91,21 @@ class _Link:
     is_link: bool
 
 
-def scan(root: Path) -> Folder:
+def scan(root: Path, advance: Advance = silent) -> Folder:
     """Return all that lies below a folder; each folder counts once, in its own place.
 
     A link to a folder elsewhere is followed, the link nearest to the root first. One that leads to a folder
     that counts already, or to one above the root, is set aside.
 
+    Args:
+        root: The folder.
+        advance: Told how many files more were listed.
+
     Raises:
         NoSuchData: The root cannot be opened.
     """
     tree = Folder()
-    for _ in _filled(root, tree):
+    for _ in _filled(root, tree, advance):
         pass
     for folder in tree.walk():
         folder.folders.sort(key=lambda one: natural_order(one.name))
@@ -120,20 +128,20 @@ def stream(root: Path) -> Iterator[str]:
         folder.ignored.clear()
 
 
-def _filled(root: Path, tree: Folder) -> Iterator[Folder]:
+def _filled(root: Path, tree: Folder, advance: Advance = silent) -> Iterator[Folder]:
     """Read all that lies below a folder; yield each with what was read, every `BLOCK` files and at its end.
 
     What was yielded may be taken out of the folder.
     """
     places: dict[Identity | None, str] = {_identity(above): ".." for above in _above(root)}
-    waiting = yield from _fill(root, tree, places, is_own=True)
+    waiting = yield from _fill(root, tree, places, advance, is_own=True)
     while waiting:
         waiting.sort(key=lambda link: (link.path.count("/"), natural_order(link.path)))
         # All are placed before any is opened: of two ways to a folder, the shorter one counts.
         placed = [folder for link in waiting if (folder := _place(root, link, places))]
         waiting = []
         for folder in placed:
-            waiting += yield from _fill(root, folder, places, is_own=False)
+            waiting += yield from _fill(root, folder, places, advance, is_own=False)
 
 
 def _above(root: Path) -> Iterator[Path]:
@@ -158,7 +166,7 @@ def _place(root: Path, link: _Link, places: dict[Identity | None, str]) -> Folde
 
 
 def _fill(
-    root: Path, top: Folder, places: dict[Identity | None, str], *, is_own: bool
+    root: Path, top: Folder, places: dict[Identity | None, str], advance: Advance, *, is_own: bool
 ) -> Generator[Folder, None, list[_Link]]:
     """Read a folder and all real folders below it; return those that may count elsewhere already."""
     if is_own:
@@ -166,7 +174,11 @@ def _fill(
     later, waiting = [], [top]
     while waiting:
         folder = waiting.pop()
-        for entry in _visible(root, folder):
+        number = n_told = 0
+        for number, entry in enumerate(_visible(root, folder), start=1):
+            if number % TOLD == 0:
+                advance(TOLD)
+                n_told = number
             path = f"{folder.path}/{entry.name}" if folder.path else entry.name
             if not _is_folder(entry):
                 if reason := why_no_picture(entry):
@@ -180,6 +192,7 @@ def _fill(
             else:
                 places[_identity(root / path)] = path
                 folder.folders.append(Folder(entry.name, path))
+        advance(number - n_told)
         yield folder
         waiting += sorted(folder.folders, key=lambda one: natural_order(one.name), reverse=True)
     return later

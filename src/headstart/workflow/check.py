@@ -66,7 +66,7 @@ def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Readi
     depend on what the cache happens to hold.
 
     Args:
-        data: Folder of photos, a CSV or TSV file, or sample:NAME.
+        data: Folder of photos, a CSV, TSV or Parquet file, or sample:NAME.
         progress: Where to tell how far it is.
         reading: How the photos are listed, as for `headstart.sources.listing.load`.
 
@@ -76,7 +76,7 @@ def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Readi
     """
     progress = progress or Progress()
     source = samples.resolve(data, progress).expanduser()
-    listed = listing.load(source, **reading)
+    listed = listing.load(source, **reading, progress=progress)
     with Store(progress) as store:
         return _with_lookalikes(audit(listed, store=store, progress=progress), store)
 

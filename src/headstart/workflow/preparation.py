@@ -106,7 +106,7 @@ def list_photos(bench: Bench) -> Listed:
         DataError: No photos, or too few classes.
     """
     settings, progress = bench.settings, bench.progress
-    listed = listing.load(samples.resolve(settings.data, progress), **settings.reading)
+    listed = listing.load(samples.resolve(settings.data, progress), **settings.reading, progress=progress)
     if listed.layout:
         progress.remark(f"Read as: {listed.layout}.")
     return Listed(listed, snapshot.stamps(listed))
