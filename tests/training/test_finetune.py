@@ -20,8 +20,9 @@ from headstart.storage.checkpoint import Checkpoints
 from headstart.training import finetune, tail
 from headstart.training.finetune import FineTuned, Probes, Tuner, Watch
 from headstart.training.recipe import Recipe
-from headstart.training.ridge import Head
+from headstart.training.ridge import Head, Scaling
 
+SCALING = Scaling(np.linspace(-1, 1, 8), np.linspace(0.5, 2, 8))
 RECIPE = Recipe(
     image_size_px=32,
     fit="squash",
@@ -69,7 +70,7 @@ def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:
 def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
     folds = splits.folds(*parts, n_folds=0, seed=0)
     lesson = Lesson(splits.joined(*parts), folds, ("green", "red"))
-    return tuner.train(Probes((head,), head), lesson, recipe, Checkpoints(folder, ""), Progress())
+    return tuner.train(Probes((head,), head, SCALING), lesson, recipe, Checkpoints(folder, ""), Progress())
 
 
 def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tuple[Any, FineTuned]:
@@ -238,7 +239,7 @@ def test_interrupted_after_any_pass_it_comes_to_the_same_weights(
     head = probed(model, parts[0])
     folds = splits.folds(*parts, n_folds=n_folds, seed=0)
     lesson = Lesson(splits.joined(*parts), folds, ("green", "red"))
-    probes = Probes((head,) * len(folds), head)
+    probes = Probes((head,) * len(folds), head, SCALING)
 
     def trained(name: str, watch: Watch = finetune.unwatched) -> FineTuned:
         checkpoints = Checkpoints(tmp_path / name, "")
@@ -283,7 +284,7 @@ def test_passes_that_are_kept_are_told_of_again(parts: tuple[Part, Part], tmp_pa
     lesson = Lesson(splits.joined(*parts), splits.folds(*parts, n_folds=0, seed=0), ("green", "red"))
     for _ in range(2):
         tuner(model).train(
-            Probes((head,), head),
+            Probes((head,), head, SCALING),
             lesson,
             RECIPE,
             Checkpoints(tmp_path, ""),

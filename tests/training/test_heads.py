@@ -148,17 +148,6 @@ def test_nothing_is_fitted_twice(
         told(made(store, other))
 
 
-def test_fine_tuning_starts_from_the_last_layers_mean(photos: Path, store: Store) -> None:
-    given = lesson(part(photos))
-    of_last, of_stages = (made(store, given, features) for features in ("last", "stages"))
-    assert of_last.of_last is of_last
-    start = of_stages.of_last
-    assert start.features.shape == (40, TINY.feature_size)
-    assert start.features[:] == pytest.approx(of_stages.features[:][:, -TINY.feature_size :])
-    assert start.heads[0].weights == pytest.approx(of_last.heads[0].weights, rel=0.02, abs=0.02)
-    assert of_stages.heads[0].weights.shape[0] == of_stages.features.shape[1] > TINY.feature_size
-
-
 def test_features_that_were_let_go_are_read_again(photos: Path, store: Store) -> None:
     given = lesson(part(photos))
     heads = made(store, given)

@@ -19,13 +19,14 @@ SLOW = [
 ]
 
 
+@pytest.mark.parametrize("features", ["last", "stages"])
 @pytest.mark.parametrize(
     ("name", "unfreeze"),
     [*(("tiny", unfreeze) for unfreeze in ("last", "half", "all", "20")), ("mobilenet_v2", "half"), *SLOW],
 )
-def test_trunk_and_tail_together_are_the_backbone(name: str, unfreeze: str) -> None:
+def test_trunk_and_tail_together_are_the_backbone(name: str, unfreeze: str, features: str) -> None:
     row = backbones.find(name)
-    model = backbones.build(name, image_size_px=64, random_weights=True)
+    model = backbones.build(name, features=features, image_size_px=64, random_weights=True)
     divided = tail.divide(model, row.last_block, unfreeze)
     pixels = pictures(64)
     expected = model.predict_on_batch(pixels)
@@ -43,7 +44,7 @@ def test_how_many_layers_learn(unfreeze: str, expected: int) -> None:
     model = backbones.build("tiny")
     divided = tail.divide(model, "block_3_conv", unfreeze)
     assert divided.trained_layers == expected
-    learning = {layer.name for layer in divided.tail.layers if layer.trainable_weights}
+    learning = {layer.name for layer in divided.whole.layers if layer.trainable_weights}
     assert learning == {f"block_{number}_conv" for number in range(4 - expected, 4)}
 
 
@@ -51,7 +52,7 @@ def test_no_batchnorm_is_left_to_train() -> None:
     keras = import_keras()
     model = backbones.build("resnet50_v2", image_size_px=64, random_weights=True)
     divided = tail.divide(model, backbones.find("resnet50_v2").last_block, "half")
-    norms = [layer for layer in divided.tail.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in divided.whole.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert norms  # those before an activation have no convolution to be folded into
     assert not any(norm.trainable_weights for norm in norms)
 

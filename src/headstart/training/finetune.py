@@ -20,7 +20,7 @@ from headstart.statistics.metrics import log_loss, softmax
 from headstart.storage.checkpoint import Checkpoints
 from headstart.training.inputs import Feeder, Inputs, training_batches
 from headstart.training.recipe import DROPOUT, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
-from headstart.training.ridge import Head
+from headstart.training.ridge import Head, Scaling
 from headstart.training.tail import Divided
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ SINGLE, ALL = "passes", "all"
 
 STATE = "variable "
 """What variables are called in them, before their number."""
+
+LEAST_FACTOR = 1e-4
+"""Of the largest factor that features are scaled by: the least, whose square float32 still holds."""
 
 MIXES = (0.25, 0.5, 0.75)
 """Parts of the way from the probe to the end of the last pass that are tried, beside both.
@@ -50,10 +53,13 @@ class Probes:
     Attributes:
         of_folds: For each fold the probe that was fitted on the features of its training photos alone.
         whole: With several folds the probe that was fitted on all photos; else that of the single fold.
+        scaling: What their features were scaled by: the head learns on features scaled so, for there a step
+            of one length means as much to each of them.
     """
 
     of_folds: tuple[Head, ...]
     whole: Head
+    scaling: Scaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,7 @@ class Tuner:
         )
         self.model.optimizer.build(self.model.trainable_variables)
         self._examples = examples
+        self._scaling = np.zeros(0, np.float32), np.ones(0, np.float32)
         self._pretrained = divided.tail.get_weights()
 
     def rates(self, batch_size: int) -> Rates:
@@ -203,6 +210,7 @@ class Tuner:
             progress: Told of each photo.
             watch: Told of each pass.
         """
+        self._scaling = _as_numbers(probes.scaling)
         checkpoints = checkpoints.made_from(recipe)
         feeder = Feeder(self.trunk, self.divided.name, recipe, checkpoints, progress)
         session = Session(lesson.photos, recipe, *feeder.inputs(lesson), progress, watch, checkpoints)
@@ -235,8 +243,10 @@ class Tuner:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def _start(self, head: Head) -> list[NDArray[Any]]:
-        """Return the pretrained weights and the probe's."""
-        return [*self._pretrained, head.weights, head.bias]
+        """Return the pretrained weights, the scaling, and the probe's weights for features scaled so."""
+        centre, factor = self._scaling
+        bias = head.bias + centre @ head.weights
+        return [*self._pretrained, centre, factor**-2, head.weights / factor[:, None], bias]
 
     def _attempt(self, session: Session, head: Head, fold: Fold, title: str) -> Attempt:
         self._begin(head, session.recipe.seed)
@@ -313,8 +323,11 @@ class Tuner:
         self.model.set_weights({0.0: start, 1.0: end}.get(mix, between))
 
     def _head(self, l2: float) -> Head:
+        """Return the head as features that are not scaled take it."""
         weights, bias = self.model.get_layer("logits").get_weights()
-        return Head(weights, bias, l2)
+        centre, factor = self._scaling
+        weights = weights * factor[:, None]
+        return Head(weights, bias - centre @ weights, l2)
 
     def _pass(self, session: Session, train: Rows, number: int, title: str) -> float:
         """Train on every photo of `train` once; return the mean loss."""
@@ -343,12 +356,25 @@ class Tuner:
 
 
 def _with_head(backbone: "Model", n_classes: int) -> "Model":
-    """Return pixels, or what the tail starts from, to logits; some features are left out in training."""
+    """Return pixels, or what the tail starts from, to logits; some features are left out in training.
+
+    Before that they are scaled, by a BatchNorm that stays in inference mode: it is but numbers that can be
+    set when the probes are known.
+    """
     keras = import_keras()
 
-    features = keras.layers.Dropout(DROPOUT, name="dropout")(backbone.output)
+    scaled = keras.layers.BatchNormalization(
+        epsilon=0.0, center=False, scale=False, trainable=False, name="scaling"
+    )(backbone.output)
+    features = keras.layers.Dropout(DROPOUT, name="dropout")(scaled)
     logits = keras.layers.Dense(n_classes, name="logits")(features)
     return keras.Model(backbone.input, logits, name=backbone.name)
+
+
+def _as_numbers(scaling: Scaling) -> tuple[Floats, Floats]:
+    """Return centre and factor as a network computes with them; of what does not vary the factor is tiny."""
+    factor = np.maximum(scaling.factor, LEAST_FACTOR * scaling.factor.max())
+    return scaling.centre.astype(np.float32), factor.astype(np.float32)
 
 
 def _optimizer(variables: Sequence[Any]) -> Any:

@@ -22,9 +22,9 @@ from headstart.statistics.metrics import Evaluation
 from headstart.storage.store import Kind
 from headstart.training import learning_curve, ridge
 from headstart.training.confidence import Confidence
-from headstart.training.ridge import Fit, Head, Ridge
+from headstart.training.ridge import Fit, Head, Ridge, Scaling
 
-VERSION = 5
+VERSION = 6
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
 
@@ -41,14 +41,12 @@ class Once:
         lesson: The photos to learn from, with their labels and folds.
         seed: Of the generator of all that is random in fitting.
         watch: Told how long it took.
-        of: What is fitted on: all of the features, or their last part.
     """
 
     extractor: Extractor | Together
     lesson: Lesson
     seed: int
     watch: Stopwatch
-    of: str
 
     def head(self, what: str, fit: Callable[[], Head]) -> Head:
         """Return the head of that name."""
@@ -86,7 +84,6 @@ class Once:
             VERSION,
             self.extractor.identity,
             self.extractor.fit,
-            self.of,
             self.seed,
             photos.digests,
             [array.tobytes() for array in (photos.labels, photos.groups, photos.sample_weights)],
@@ -121,12 +118,9 @@ class Heads:
         self._row, self._extractor, self._lesson = row, extractor, lesson
         self._photos, self._folds = lesson.photos, lesson.folds
         self._seed, self._watch, self._progress = seed, watch, progress
-        self._once = Once(extractor, lesson, seed, watch, self._of)
+        self._once = Once(extractor, lesson, seed, watch)
         self._features: Vectors | None = None
         self._ridge: Ridge | None = None
-
-    _of = "features"
-    """What the heads take."""
 
     @property
     def features(self) -> Vectors:
@@ -141,12 +135,6 @@ class Heads:
     def last(self) -> Vectors:
         """The part of the features that is the last layer's mean, (N, D of it)."""
         return self.features.last(self._row.feature_size)
-
-    @functools.cached_property
-    def of_last(self) -> "Heads":
-        """The heads on the last layer's mean alone, which fine-tuning starts from."""
-        has_more = self._extractor.engine.output_shape != (self._row.feature_size,)
-        return _OfLast(self) if has_more else self
 
     def release(self) -> None:
         """Drop the features and their products, which take memory; they would be made again."""
@@ -206,6 +194,16 @@ class Heads:
         Exactly what it would if it were fitted anew on the others.
         """
         return self._of_all.left_out
+
+    @functools.cached_property
+    def scaling(self) -> Scaling:
+        """What the features are scaled by before heads are fitted on them."""
+
+        def measure() -> tuple[Array, ...]:
+            found = self._fitting.scaling
+            return found.centre, found.factor
+
+        return Scaling(*self._once.arrays("scaling", measure))
 
     @functools.cached_property
     def judged(self) -> Rows:
@@ -285,26 +283,6 @@ class Heads:
             (content,) = self._once.arrays(f"learning curve {self._lesson.class_names}", measure)
         self._ridge = None  # the last to be fitted, and up to the square of the features large
         return records.from_bytes(content.tobytes(), LearningCurve)
-
-
-class _OfLast(Heads):
-    """Heads on the last layer's mean, where the features have more."""
-
-    _of = "last"
-
-    def __init__(self, whole: Heads) -> None:
-        super().__init__(
-            whole._row, whole._extractor, whole._lesson, whole._seed, whole._watch, whole._progress
-        )
-        self._whole = whole
-
-    @property
-    def features(self) -> Vectors:
-        return self._whole.last
-
-    def release(self) -> None:
-        super().release()
-        self._whole.release()
 
 
 def _arrays_of(head: Head) -> tuple[Array, Array, Array]:

@@ -89,6 +89,19 @@ class Head:
 
 
 @dataclass(frozen=True, eq=False)
+class Scaling:
+    """What features are scaled by before a head is fitted: (features - centre) * factor.
+
+    Attributes:
+        centre: float64 (D,), their weighted means.
+        factor: float64 (D,), 0 for a feature that does not vary.
+    """
+
+    centre: Doubles
+    factor: Doubles
+
+
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A head, and what heads that were not fitted on a photo make of it.
 
@@ -134,6 +147,11 @@ class Ridge:
             self._photos = _Photos(vectors, labels, sample_weights, n_classes, pool)
         self._products: _OfPhotos | _OfFeatures | None = None
         self.vectors = vectors
+
+    @property
+    def scaling(self) -> Scaling:
+        """What the features are scaled by, whatever part is fitted on."""
+        return Scaling(self._photos.mean, self._photos.inverse_scale)
 
     def head(self, rows: Rows, groups: Integers, strength: float) -> Head:
         """Return the head of some photos, of a strength of penalty that was chosen before; see `fit`."""

@@ -6,9 +6,10 @@ step of Adam on the kernel before it, multiplied so, wrecks the network (measure
 In the folded kernels a step is as large as it says.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 class Divided:
     """A backbone in two parts that share its layers.
 
+    What the two hand over, of a photo, is one row: the map at the boundary, flat, and behind it the features
+    that places before the boundary give. So it can be kept in one table, whatever the network.
+
     Attributes:
         name: The name of the backbone.
         whole: Pixels to features; it computes what the backbone computes.
-        trunk: Pixels to the boundary, nothing in it trained; None when the boundary is the pixels.
-        tail: The boundary to features.
+        trunk: Pixels to rows (batch, L), nothing in it trained; None when the boundary is the pixels.
+        tail: Rows, or pixels where there is no trunk, to features.
         trained_layers: Layers of the tail that learn; BatchNorms are not among them.
     """
 
@@ -41,7 +45,7 @@ class Divided:
 def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
     """Cut a copy of a backbone before the layers that are to be trained, and freeze the rest.
 
-    The boundary is the last single tensor before those layers, so a few frozen ones may be in the tail.
+    The boundary is the last single map before those layers, so a few frozen ones may be in the tail.
 
     Args:
         backbone: A flat graph; it stays as it is.
@@ -56,14 +60,57 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
     position = names.index(trained[0].name)
     # Nothing but scaling before the first layer that learns is not worth a trunk.
     is_all = trained[0] is learning[0]
-    first = names[0] if is_all else _boundary(backbone, position)._keras_history.operation.name
+    first = names[0] if is_all else _boundary(backbone, trained[0])._keras_history.operation.name
     whole = _fold(backbone, set(names[names.index(first) + 1 :]))
     for index, layer in enumerate(whole.layers):
         layer.trainable = index >= position and not _is_normalization(layer)
+    if first == names[0]:
+        return Divided(backbone.name, whole, None, whole, len(trained))
     cut = whole.get_layer(first).output
-    trunk = None if first == names[0] else keras.Model(whole.input, cut, name=f"{backbone.name}_trunk")
-    tail = keras.Model(cut, whole.output, name=f"{backbone.name}_tail")
-    return Divided(backbone.name, whole, trunk, tail, len(trained))
+    after = _after(whole, cut)
+    early = [one for one in _parts(whole) if id(one._keras_history.operation) not in after]
+    return Divided(backbone.name, whole, _trunk(whole, cut, early), _tail(whole, cut, early), len(trained))
+
+
+def _trunk(whole: "Model", cut: "KerasTensor", early: list["KerasTensor"]) -> "Model":
+    keras = import_keras()
+    row = keras.layers.Concatenate()([keras.layers.Flatten()(cut), *early])
+    return keras.Model(whole.input, row, name=f"{whole.name}_trunk")
+
+
+def _tail(whole: "Model", cut: "KerasTensor", early: list["KerasTensor"]) -> "Model":
+    keras = import_keras()
+    shapes = [one.shape[1:] for one in (cut, *early)]
+    ends = list(accumulate(math.prod(shape) for shape in shapes))
+    row = keras.Input((ends[-1],), name="row")
+    parts = [
+        keras.layers.Reshape(shape)(row[:, end - math.prod(shape) : end])
+        for shape, end in zip(shapes, ends, strict=True)
+    ]
+    features = keras.Model([cut, *early], whole.output)(parts)
+    return keras.Model(row, features, name=f"{whole.name}_tail")
+
+
+def _parts(model: "Model") -> list["KerasTensor"]:
+    """Return what a model's features are put together from; of one that has no places, the features."""
+    made = model.output._keras_history.operation
+    is_joined = isinstance(made, import_keras().layers.Concatenate)
+    return list(_inputs(model)[id(made)]) if is_joined else [model.output]
+
+
+def _inputs(model: "Model") -> dict[int, list["KerasTensor"]]:
+    """Return the tensors that each operation of a model takes, by its id."""
+    nodes = chain.from_iterable(model._nodes_by_depth.values())
+    return {id(node.operation): node.input_tensors for node in nodes}
+
+
+def _after(model: "Model", cut: "KerasTensor") -> set[int]:
+    """Return the ids of the operations that need a tensor, directly or not, and of the one that gives it."""
+    found, inputs = {id(cut._keras_history.operation)}, _inputs(model)
+    for operation in model.operations:  # each stands behind those that it needs
+        if any(id(one._keras_history.operation) in found for one in inputs[id(operation)]):
+            found.add(id(operation))
+    return found
 
 
 def _start(n_layers: int, n_before_last: int, unfreeze: str) -> int:
@@ -71,16 +118,16 @@ def _start(n_layers: int, n_before_last: int, unfreeze: str) -> int:
     return starts[unfreeze] if unfreeze in starts else max(0, n_layers - max(1, int(unfreeze)))
 
 
-def _boundary(model: "Model", position: int) -> "KerasTensor":
-    """Return the one tensor that all layers from some position on, not after `position`, start from.
+def _boundary(model: "Model", trained: "Layer") -> "KerasTensor":
+    """Return the one tensor that all layers from some on, not after `trained`, start from.
 
     It is the output of a layer. What adds two branches need not be one (ConvNeXt's blocks), and counts too.
+    What places take on the way to the last layer is no part of that.
     """
     keras = import_keras()
-    nodes = chain.from_iterable(model._nodes_by_depth.values())
-    inputs = {id(node.operation): node.input_tensors for node in nodes}
-    operations = model.operations
-    for cut in range(operations.index(model.layers[position]), 0, -1):
+    way = keras.Model(model.input, _parts(model)[-1])
+    inputs, operations = _inputs(way), way.operations
+    for cut in range(operations.index(trained), 0, -1):
         before = set(map(id, operations[:cut]))
         crossing = {
             id(tensor): tensor

@@ -82,7 +82,7 @@ class Trial:
         self.opened, self._lesson, self._sealed, self._read_s = opened, lesson, sealed, read_s
         self._n_checked = len(tuning.checked(lesson, bench))
         self.extraction = Extraction(opened, lesson, bench)
-        self.tuning = Tuning(opened, lesson, self.heads.of_last, bench)
+        self.tuning = Tuning(opened, lesson, self.heads, bench)
 
     @property
     def heads(self) -> Heads:

@@ -58,7 +58,7 @@ class Tuning:
     Args:
         opened: The backbone.
         lesson: What is learnt from.
-        heads: On the last layer's mean: what it starts from.
+        heads: What it starts from.
         bench: What is worked with.
     """
 
@@ -166,7 +166,8 @@ class Tuning:
 
     def _probes(self) -> Probes:
         heads = self._heads
-        return Probes(heads.heads, heads.whole if self._lesson.has_folds else heads.heads[0])
+        whole = heads.whole if self._lesson.has_folds else heads.heads[0]
+        return Probes(heads.heads, whole, heads.scaling)
 
     def _converted(self, tuned: FineTuned) -> Engine:
         opened, seconds = self._opened, self._opened.watch.seconds
@@ -190,6 +191,7 @@ class Tuning:
             rows = np.union1d(rows, validation)
         title = f"{self._opened.row.name} fine-tuned validation"
         vectors = vectors_of(backbone, lesson.photos, rows, self._bench, title)
+        last = vectors[:, -self._opened.row.feature_size :]
         fold_of = held_out_in(lesson.folds, len(labels))
         own = vectors[np.isin(rows, validation)]
         order = np.argsort(validation)
@@ -197,8 +199,8 @@ class Tuning:
             labels=labels[validation[order]],
             rows=validation[order],
             probabilities=tuned.answers[order] if lesson.has_folds else tuned.head.probabilities(own),
-            references=novelty.references(vectors, labels[rows], seed=seed),
-            novelty=novelty.out_of_fold(vectors, labels[rows], fold_of[rows], seed=seed),
+            references=novelty.references(last, labels[rows], seed=seed),
+            novelty=novelty.out_of_fold(last, labels[rows], fold_of[rows], seed=seed),
         )
 
     def _built(self) -> Tuner:
@@ -236,7 +238,7 @@ class Tuning:
         return augmentation.check(
             opened.extractor.engine,
             np.stack(list(pixels.read_many(files, size_px, fit, digests))),
-            self._heads.features[chosen],
+            self._heads.last[chosen],
             photos.labels[chosen],
             l2=self._heads.l2,
             seed=self._bench.settings.seed,
@@ -253,6 +255,7 @@ def build(opened: Opened, examples: Pixels, n_classes: int, bench: Bench) -> Tun
     settings, row = bench.settings, opened.row
     backbone = backbones.build(
         row.name,
+        features=settings.features,
         image_size_px=opened.image_size_px,
         weights_dir=settings.weights_folder,
         progress=bench.progress,
