@@ -49,7 +49,7 @@ def train(photos: str, backbone: str, size_px: int, folder: Path, seed: int) -> 
                     "seconds": time.perf_counter() - start,
                     "train_losses": [one.train_loss for one in made.training.history[1:]],
                     "end": {"accuracy": end.validation_accuracy, "log_loss": end.validation_loss},
-                    "mix": made.training.mix,
+                    "best_epoch": made.training.best_epoch,
                     "chosen": {"accuracy": made.validation.accuracy, "log_loss": made.validation.log_loss},
                 }
             )

@@ -122,7 +122,6 @@ def candidate(backbone: str, technique: str, asked: predictions.Predictions) -> 
             effects=(Effect("mirror", 0.5, 0.52), Effect("zoom", 0.5, 0.9)),
             history=(Epoch(0, None, 0.6, 0.8), Epoch(1, 0.5, 0.55, 0.82), Epoch(2, 0.4, 0.5, 0.85)),
             best_epoch=2,
-            mix=0.75,
         )
         if is_tuned
         else Training(224, 0.01),

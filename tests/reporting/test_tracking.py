@@ -224,7 +224,7 @@ def test_tensorboard_compares_the_candidates_by_their_parameters(board: Board, r
         assert row["test/accuracy"] == single(one.test.accuracy)
         assert row["trained_layers"] == training.trained_layers
         assert row["operations"] == ",".join(training.operations)
-        assert (row["image_size_px"], row["l2"], row["mix"]) == (32, training.l2, training.mix)
+        assert (row["image_size_px"], row["l2"]) == (32, training.l2)
         assert (row["best_epoch"], row["seed"]) == (training.best_epoch, results.seed)
 
 

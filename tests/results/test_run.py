@@ -190,11 +190,11 @@ def test_an_unfinished_run_has_no_results(tmp_path: Path) -> None:
 
 def test_results_of_another_version_are_refused(tmp_path: Path, finished: Finished) -> None:
     text = (finished.folder / "results.json").read_text(encoding="utf-8")
-    (tmp_path / "results.json").write_text(text.replace('"schema_version": 6', '"schema_version": 7'))
+    (tmp_path / "results.json").write_text(text.replace('"schema_version": 7', '"schema_version": 8'))
     with pytest.raises(RunError) as caught:
         Run(tmp_path).results()
     assert str(caught.value) == (
-        f"{tmp_path} was made by another version of Headstart: the schema of its results is 7, not 6.\n"
+        f"{tmp_path} was made by another version of Headstart: the schema of its results is 8, not 7.\n"
         "Run the command again with a new --out."
     )
 

@@ -96,7 +96,7 @@ def test_the_run_folder_holds_what_it_should(finished: Finished) -> None:
 
 def test_results_have_the_documented_shape(finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
-    assert results["schema_version"] == 6
+    assert results["schema_version"] == 7
     assert results["seed"] == 3
     expected = {
         "n_images": 49,
@@ -140,9 +140,9 @@ def test_what_was_refused_on_test_is_what_the_model_refuses(technique: str, tmp_
 def test_a_candidate_has_the_documented_shape(technique: str, finished: Finished) -> None:
     results = json.loads((finished.folder / "results.json").read_text(encoding="utf-8"))
     candidate = next(one for one in results["candidates"] if one["technique"] == technique)
-    # 1,464 of the backbone, and for each of 3 classes a bias and a weight a feature: 8 of the last layer, on
-    # which alone fine-tuning's head stands, and 24 of stages before it.
-    assert candidate["parameters"] == 1464 + 3 * (9 if technique == "finetune" else 33)
+    # 1,464 of the backbone, and for each of 3 classes a bias and a weight a feature: 8 of the last layer and
+    # 24 of stages before it.
+    assert candidate["parameters"] == 1464 + 3 * 33
     assert 0 < candidate["size_mb"] < 0.1
     assert 0 < candidate["latency_ms"] < 1000
     stages = {"prepare", "features", "probe"}

@@ -57,8 +57,8 @@ def test_features_cost_what_is_not_kept() -> None:
 def test_fine_tuning_costs_its_views_its_steps_and_its_conversion() -> None:
     stages = forecast.finetune_stages(COSTS, WORK)
     assert stages["augmentation"] == pytest.approx(200 * 4 * 0.01)
-    # 2 views of 1,000 photos and one of 200; 2 passes; forward alone before and after them and for 3 mixes.
-    expected = 8.0 + 2200 * 0.004 + (2000 + 6 * 200 / 3) * 0.02
+    # 2 views of 1,000 photos and one of 200; 2 passes; forward alone before and after them.
+    expected = 8.0 + 2200 * 0.004 + (2000 + 3 * 200 / 3) * 0.02
     assert stages["finetune"] == pytest.approx(expected)
     # Novelty is measured from 1,000 photos, and asked of 200.
     assert stages["convert"] == pytest.approx(6.0 + 1200 * 0.01)

@@ -76,6 +76,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def headless(self) -> "Engine":
+        """Return what `with_head` was asked of: pixels to features; this one stays as it is."""
+
+    @abstractmethod
     def write(self, folder: Path) -> None:
         """Write its files into an empty folder; raises what the file system raises."""
 
@@ -225,6 +229,18 @@ class OpenVINOEngine(Engine):
             node.output(0).set_names({name})
         return OpenVINOEngine(openvino.Model(list(outputs.values()), whole.get_parameters(), "classifier"))
 
+    def headless(self) -> "OpenVINOEngine":
+        """Return pixels to features; see `Engine`."""
+        openvino = import_openvino()
+
+        whole = self.graph.clone()
+        last = whole.output("probabilities").get_node()
+        for _ in ("result", "softmax", "sum", "product"):
+            source = last.input_value(0)
+            last = source.get_node()
+        source.set_names({"features"})
+        return OpenVINOEngine(openvino.Model([source], whole.get_parameters(), "features"))
+
     def write(self, folder: Path) -> None:
         """Write graph.xml and graph.bin, in float32; see `Engine`."""
         openvino = import_openvino()
@@ -300,6 +316,11 @@ class KerasEngine(Engine):
             outputs.append(keras.layers.Rescaling(-1.0, offset=1.0, name="novelty")(nearest))
             cosines.set_weights([references.T])
         return KerasEngine(keras.Model(self.model.input, outputs, name="classifier"))
+
+    def headless(self) -> "KerasEngine":
+        """Return pixels to features; see `Engine`."""
+        features = self.model.get_layer("probabilities").input
+        return KerasEngine(import_keras().Model(self.model.input, features))
 
     def write(self, folder: Path) -> None:
         """Write model.keras; see `Engine`."""

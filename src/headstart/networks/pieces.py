@@ -6,6 +6,7 @@ what novelty is measured from), the fine-tuned network as `backbone.keras` where
 and the checksums of both. `predict` and serving never read it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 from headstart.base import filenames, records
 from headstart.base.arrays import Floats
 from headstart.base.errors import RunError, disk_full_named
+from headstart.networks import engine
 from headstart.networks.backbones import import_keras
-from headstart.networks.engine import Engine
+from headstart.networks.engine import Engine, KerasEngine
 from headstart.storage import checksums
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ class Pieces:
     references: Floats
     backbone: "Model | None" = None
 
-    def on(self, engine: Engine) -> Engine:
+    def on(self, network: Engine) -> Engine:
         """Return an engine of the backbone with this head."""
-        return engine.with_head(self.weights, self.bias, self.references)
+        return network.with_head(self.weights, self.bias, self.references)
 
     def save(self, folder: Path) -> None:
         """Write them into the folder of a saved classifier.
@@ -55,6 +57,13 @@ class Pieces:
             if self.backbone is not None:
                 self.backbone.save(place / filenames.BACKBONE)
             checksums.write(place)
+
+
+def side_by_side(networks: Sequence["Model"]) -> "Model":
+    """Return a network that gives the features of several, one behind the other."""
+    joined = engine.join([KerasEngine(one) for one in networks])
+    assert isinstance(joined, KerasEngine)
+    return joined.model
 
 
 def load(folder: Path) -> Pieces:

@@ -13,7 +13,7 @@ from headstart.statistics.significance import Comparison, Decision, Interval, In
 
 Rule = Literal["features", "finetune", "nothing"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Training:
         operations: Augmentation used.
         effects: What augmentation was checked for, with `augment="auto"`.
         history: The probe (epoch 0) and each pass.
-        best_epoch: The pass that its weights come from; 0 is the probe.
-        mix: Its weights are so much of the way from the probe's to those of that pass.
+        best_epoch: The pass that its weights come from: the last, or 0, the probe's.
+        shares: Of a mean of fine-tuned networks, what each has in it; none else.
     """
 
     image_size_px: int
@@ -92,7 +92,7 @@ class Training:
     effects: tuple[Effect, ...] = ()
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
-    mix: float = 0.0
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

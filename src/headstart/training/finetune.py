@@ -1,4 +1,4 @@
-"""Technique 2, fine-tuning: start from the probe, then train the last layers of the backbone too."""
+"""Technique 2, fine-tuning: a new head, and with it the last layers of the backbone."""
 
 import math
 import time
@@ -19,7 +19,7 @@ from headstart.results.comparison import Epoch
 from headstart.statistics.metrics import log_loss, softmax
 from headstart.storage.checkpoint import Checkpoints
 from headstart.training.inputs import Feeder, Inputs, training_batches
-from headstart.training.recipe import DROPOUT, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
+from headstart.training.recipe import DROPOUT, HEAD_RATE, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
 from headstart.training.ridge import Head, Scaling
 from headstart.training.tail import Divided
 
@@ -38,23 +38,16 @@ STATE = "variable "
 LEAST_FACTOR = 1e-4
 """Of the largest factor that features are scaled by: the least, whose square float32 still holds."""
 
-MIXES = (0.25, 0.5, 0.75)
-"""Parts of the way from the probe to the end of the last pass that are tried, beside both.
-
-No other pass is: the rate falls for all of them together. So validation chooses among as many however
-long the training, and it flatters what it chose no more.
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """What fine-tuning starts from.
+    """What fine-tuning has to gain on, and what its head sees the features by.
 
     Attributes:
         of_folds: For each fold the probe that was fitted on the features of its training photos alone.
         whole: With several folds the probe that was fitted on all photos; else that of the single fold.
-        scaling: What their features were scaled by: the head learns on features scaled so, for there a step
-            of one length means as much to each of them.
+        scaling: What their features were scaled by: the new head learns on features scaled so, for there a
+            step of one length means as much to each of them.
     """
 
     of_folds: tuple[Head, ...]
@@ -68,21 +61,19 @@ class Attempt:
 
     Attributes:
         losses: Mean training loss of each pass, the first's first.
-        passes: Probabilities, float32 (M, C), at the start and at the end of each pass.
-        mixes: The same of weights so much of the way from the start to the end: 0, `MIXES` and 1.
+        passes: Probabilities, float32 (M, C), of the probe and at the end of each pass.
     """
 
     losses: tuple[float, ...]
     passes: tuple[Floats, ...]
-    mixes: dict[float, Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
     """A trained Keras graph, pixels to features, its head, and how they came about.
 
-    Its weights are `mix` of the way from the probe's to those after the last pass: 0 where nothing was better
-    on validation than the probe. It is never worse there than the probe.
+    Where it has not gained on the probe it is the pretrained network with that: on validation it is never
+    worse. Nothing between is chosen from, so that validation flatters it little.
     `answers`, float32 (M, C), are its probabilities for the validation photos of all folds, in their order;
     where there are several folds, those of the networks that were trained in them.
     """
@@ -90,7 +81,7 @@ class FineTuned:
     model: "Model"
     head: Head
     history: tuple[Epoch, ...]
-    mix: float
+    has_gained: bool
     trained_layers: int
     answers: Floats
 
@@ -193,16 +184,16 @@ class Tuner:
         progress: Progress,
         watch: Watch = unwatched,
     ) -> FineTuned:
-        """Train the head and the last layers, and keep what is best on validation.
+        """Train a new head and the last layers; keep them if they are better on validation than the probe.
 
         Every pass is gone through, to the end of the schedule. With several folds each is trained on its own
-        to find out which mix is best for all together; then all photos are trained on.
+        to find that out for all together; then all photos are trained on.
 
         Where the same training was interrupted, it goes on after the last pass that was finished, and comes
         to what it would have come to. Passes that are kept are told of again.
 
         Args:
-            probes: What the heads start from.
+            probes: What is to be gained on.
             lesson: The photos to learn from and to choose by, and which of them are for what.
             recipe: How.
             checkpoints: Where each pass and, if there is room, the trunk's activations are kept meanwhile,
@@ -219,41 +210,43 @@ class Tuner:
             for number, (head, fold) in enumerate(zip(probes.of_folds, lesson.folds, strict=True))
         ]
         labels = lesson.photos.labels[lesson.validation]
-        answers = {mix: np.concatenate([one.mixes[mix] for one in attempts]) for mix in attempts[0].mixes}
-        # Of equals the first, nearest to the probe, is the simplest.
-        best = max(answers, key=lambda mix: _score(answers[mix], labels))
-        if lesson.has_folds and best:
-            self._train_all(session, probes.whole)
-        self._mix(probes.whole, best, self.model.get_weights())
+        probed, ended = (np.concatenate([one.passes[number] for one in attempts]) for number in (0, -1))
+        has_gained = _score(ended, labels) > _score(probed, labels)
+        if not has_gained:
+            self.model.set_weights(self._untrained(probes.whole))
+        elif lesson.has_folds:
+            self._train_all(session)
         return FineTuned(
             model=self.divided.whole,
             head=self._head(probes.whole.l2),
             history=_history(attempts, labels),
-            mix=best,
+            has_gained=has_gained,
             trained_layers=self.divided.trained_layers,
-            answers=answers[best],
+            answers=ended if has_gained else probed,
         )
 
-    def _begin(self, head: Head, seed: int) -> None:
-        """Go back to the start, a new optimizer and the dropout of a seed."""
+    def _begin(self, seed: int) -> None:
+        """Go to the start: pretrained weights, a head that says nothing, a new optimizer, the seed."""
         import_keras().utils.set_random_seed(seed)
         self.model.get_layer("dropout").seed_generator.state.assign([seed, 0])
-        self.model.set_weights(self._start(head))
+        weights, bias = (np.zeros_like(one) for one in self.model.get_layer("logits").get_weights())
+        self.model.set_weights(self._untrained(Head(weights, bias, 0.0)))
         for variable in self.model.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
-    def _start(self, head: Head) -> list[NDArray[Any]]:
-        """Return the pretrained weights, the scaling, and the probe's weights for features scaled so."""
+    def _untrained(self, head: Head) -> list[NDArray[Any]]:
+        """Return the pretrained weights, the scaling, and a head's weights for features scaled so."""
         centre, factor = self._scaling
         bias = head.bias + centre @ head.weights
         return [*self._pretrained, centre, factor**-2, head.weights / factor[:, None], bias]
 
     def _attempt(self, session: Session, head: Head, fold: Fold, title: str) -> Attempt:
-        self._begin(head, session.recipe.seed)
         labels = session.photos.labels[fold.validation]
-        losses, passes, mixes = self._recall(session, title)
-        if not passes:
-            passes.append(self._answers(session, fold.validation))
+        self.model.set_weights(self._untrained(head))
+        probed = self._answers(session, fold.validation)
+        self._begin(session.recipe.seed)
+        losses, passes = self._recall(session, title)
+        passes = passes or [probed]
         for number, answers in enumerate(passes):
             session.watch(title, _epoch(number, [None, *losses][number], answers, labels))
         for number in range(len(passes), session.recipe.epochs + 1):
@@ -261,66 +254,37 @@ class Tuner:
             passes.append(self._answers(session, fold.validation))
             session.watch(title, _epoch(number, losses[-1], passes[-1], labels))
             self._keep(session, title, losses, passes)
-        if not mixes:
-            mixes = [passes[0], *self._mixed(session, head, fold.validation), passes[-1]]
-            self._keep(session, title, losses, passes, mixes)
-        return Attempt(tuple(losses), tuple(passes), dict(zip((0.0, *MIXES, 1.0), mixes, strict=True)))
+        return Attempt(tuple(losses), tuple(passes))
 
-    def _mixed(self, session: Session, head: Head, validation: Rows) -> list[Floats]:
-        """Return what `MIXES` make of photos; the weights stay as they are."""
-        end, found = self.model.get_weights(), []
-        for mix in MIXES:
-            self._mix(head, mix, end)
-            found.append(self._answers(session, validation))
-        self.model.set_weights(end)
-        return found
-
-    def _train_all(self, session: Session, head: Head) -> None:
+    def _train_all(self, session: Session) -> None:
         """Train on all photos."""
-        self._begin(head, session.recipe.seed)
-        losses, *_ = self._recall(session, ALL)
+        self._begin(session.recipe.seed)
+        losses, _ = self._recall(session, ALL)
         for number in range(len(losses) + 1, session.recipe.epochs + 1):
             losses.append(self._pass(session, session.views.rows, number, ALL))
             self._keep(session, ALL, losses, [])
 
-    def _keep(
-        self,
-        session: Session,
-        title: str,
-        losses: Sequence[float],
-        passes: Sequence[Floats],
-        mixes: Sequence[Floats] = (),
-    ) -> None:
-        """Keep what a training has come to by now. When mixes are known, the optimizer is needed no more."""
-        variables = self.model.variables if mixes else self._variables
-        told = {"losses": np.array(losses), "passes": np.array(passes), "mixes": np.array(mixes)}
+    def _keep(self, session: Session, title: str, losses: Sequence[float], passes: Sequence[Floats]) -> None:
+        """Keep what a training has come to by now. At its end the optimizer is needed no more."""
+        variables = self.model.variables if len(losses) == session.recipe.epochs else self._variables
+        told = {"losses": np.array(losses), "passes": np.array(passes)}
         state = {f"{STATE}{number}": one.numpy() for number, one in enumerate(variables)}
         session.checkpoints.save(title or SINGLE, told | state)
 
-    def _recall(self, session: Session, title: str) -> tuple[list[float], list[Floats], list[Floats]]:
-        """Go to where an interrupted training was; return its losses, passes and mixes, if there are any."""
+    def _recall(self, session: Session, title: str) -> tuple[list[float], list[Floats]]:
+        """Go to where an interrupted training was; return its losses and passes, if there are any."""
         kept = session.checkpoints.load(title or SINGLE)
         if not kept:
-            return [], [], []
+            return [], []
         state = [kept[name] for name in kept if name.startswith(STATE)]
         for variable, value in zip(self._variables, state, strict=False):
             variable.assign(value)
-        return kept["losses"].tolist(), [*kept["passes"]], [*kept["mixes"]]
+        return kept["losses"].tolist(), [*kept["passes"]]
 
     @property
     def _variables(self) -> list[Any]:
         """All that a step changes: weights, the state of the dropout, the optimizer's."""
         return [*self.model.variables, *self.model.optimizer.variables]
-
-    def _mix(self, head: Head, mix: float, end: list[NDArray[Any]]) -> None:
-        """Take weights so much of the way from the start to the end.
-
-        They are often better than both, on photos like these and on others (Wortsman et al., Robust
-        fine-tuning of zero-shot models, CVPR 2022).
-        """
-        start = self._start(head)
-        between = [first + mix * (last - first) for first, last in zip(start, end, strict=True)]
-        self.model.set_weights({0.0: start, 1.0: end}.get(mix, between))
 
     def _head(self, l2: float) -> Head:
         """Return the head as features that are not scaled take it."""
@@ -378,12 +342,9 @@ def _as_numbers(scaling: Scaling) -> tuple[Floats, Floats]:
 
 
 def _optimizer(variables: Sequence[Any]) -> Any:
-    """Return AdamW for these variables, its steps in proportion to the size of each kernel of the network."""
+    """Return AdamW for these variables, whose steps are longer for some than for others."""
     keras = import_keras()
-    parts = [
-        float(np.sqrt(np.mean(one.numpy() ** 2))) / TYPICAL_KERNEL if len(one.shape) > 2 else 1.0
-        for one in variables
-    ]
+    parts = [_part_of_step(one) for one in variables]
 
     class Proportionate(keras.optimizers.AdamW):  # type: ignore[name-defined, misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -393,6 +354,13 @@ def _optimizer(variables: Sequence[Any]) -> Any:
     optimizer = Proportionate(0.0, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
+
+
+def _part_of_step(variable: Any) -> float:
+    """Return how long a variable's steps are in parts of the rate: a kernel's in proportion to its size."""
+    if "logits" in variable.path:
+        return HEAD_RATE
+    return float(np.sqrt(np.mean(variable.numpy() ** 2))) / TYPICAL_KERNEL if len(variable.shape) > 2 else 1.0
 
 
 def _numbered(lesson: Lesson, number: int) -> str:

@@ -17,6 +17,9 @@ As pretrained, those of mobilenet_v2's second half lie between 0.03 and 0.11, la
 folded into them between 0.01 and 1.4, so that steps of one length change some a hundred times as much.
 """
 
+HEAD_RATE = 6.0
+"""How many times the rate the steps of the head are, on features scaled as for the probe."""
+
 WEIGHT_DECAY = 0.01
 DROPOUT = 0.2
 """The part of the features that a training step leaves out before the head."""

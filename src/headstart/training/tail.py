@@ -52,7 +52,6 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
         last_block: Name of the first layer of its last block.
         unfreeze: "last" (the last block), "half" or "all" of the layers that learn, or how many of them.
     """
-    keras = import_keras()
     names = [layer.name for layer in backbone.layers]
     learning = [layer for layer in backbone.layers if layer.weights and not _is_normalization(layer)]
     n_before_last = sum(names.index(layer.name) < names.index(last_block) for layer in learning)

@@ -33,6 +33,7 @@ from headstart.workflow.plan import Plan
 from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
 from headstart.workflow.techniques import picture_size
+from headstart.workflow.techniques.averaging import averaged
 from headstart.workflow.techniques.bench import Bench
 from headstart.workflow.techniques.draft import Trained
 from headstart.workflow.techniques.pairing import pairs
@@ -175,10 +176,16 @@ def train(
             plan.trials.append(pair)
             trained.append(pair.extraction.train())
             pair.release()
+    tuned = []
     for trial, epochs in plan.finetuning(rows):
         watch = functools.partial(trackers.log, f"{trial.row.name}/finetune")
-        trained.append(trial.tuning.train(epochs, watch))
+        tuned.append((trial, trial.tuning.train(epochs, watch)))
         trial.release()
+    trained += [one for _, one in tuned]
+    for opened, one in averaged(tuned, photos.lesson, bench):
+        trained.append(one)
+        if opened.row not in [trial.row for trial in plan.trials]:
+            plan.trials.append(Trial(opened, photos.lesson, photos.sealed, bench))
     return trained
 
 

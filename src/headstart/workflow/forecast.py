@@ -19,7 +19,6 @@ from headstart.reporting.projection import MAX_SPOTS
 from headstart.results import gallery
 from headstart.storage.store import Kind, Store
 from headstart.training import augmentation, cholesky, learning_curve, ridge, threads
-from headstart.training.finetune import MIXES
 
 KIND: Kind = "costs"
 """What measured costs are called in the store."""
@@ -238,7 +237,7 @@ def finetune_stages(costs: Costs, work: Work) -> dict[str, float]:
     n_trunk = work.n_viewed * (work.views or work.epochs)
     n_trunk += work.n_validation * (1 if work.views else work.epochs + 1)
     # Forward alone is about a third of forward and backward.
-    n_forward = work.n_validation * (work.epochs + 1 + len(MIXES))
+    n_forward = work.n_validation * (work.epochs + 1)
     training = n_trunk * trunk + (work.n_train * work.epochs + n_forward / 3) * train
     # With folds, what is handed over is not asked about the validation photos again.
     n_asked = min(work.n_photos, novelty.MAX_PHOTOS) + (work.n_validation if work.n_folds == 1 else 0)

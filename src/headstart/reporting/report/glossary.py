@@ -49,7 +49,7 @@ TERMS = {
     ),
     "probe": Term(
         "Probe",
-        "The last layer that is fitted on features, by ridge regression; fine-tuning starts from one.",
+        "The last layer that is fitted on features, by ridge regression; fine-tuning has to do better.",
     ),
     "pareto": Term(
         "Front",

@@ -90,7 +90,6 @@ def params_of(one: Candidate, seed: int) -> Params:
         "trained_layers": training.trained_layers,
         "operations": ",".join(training.operations),
         "best_epoch": training.best_epoch,
-        "mix": training.mix,
         "seed": seed,
     }
 

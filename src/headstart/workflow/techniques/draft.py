@@ -11,6 +11,7 @@ from typing import NamedTuple
 from headstart.base import filenames, records
 from headstart.base.arrays import Array, Floats, Rows
 from headstart.base.errors import RunError
+from headstart.base.progress import Progress
 from headstart.networks import classifier
 from headstart.networks.classifier import Classifier, ClassifierRecord
 from headstart.networks.engine import Engine
@@ -174,9 +175,9 @@ class Draft:
             calibration=outcome.calibration,
         )
 
-    def keep_answers(self, rows: Rows, probabilities: Floats) -> None:
-        """Keep what it answered on photos that it was not fitted on."""
-        records.write_bytes(self._answers, records.to_npz((rows, probabilities)))
+    def keep_answers(self, rows: Rows, probabilities: Floats, novelty: Floats) -> None:
+        """Keep what it answered on photos that it was not fitted on, and the scores of photos' novelty."""
+        records.write_bytes(self._answers, records.to_npz((rows, probabilities, novelty)))
 
     def candidate(self) -> Candidate:
         """Return the candidate that was kept."""
@@ -184,8 +185,22 @@ class Draft:
 
     def answers(self) -> Answers:
         """Return what `keep_answers` was given."""
-        rows, probabilities = records.from_npz(self._answers.read_bytes())
+        rows, probabilities, _ = records.from_npz(self._answers.read_bytes())
         return Answers(Named(self.backbone, self.technique).name, rows, probabilities)
+
+    def novelty(self) -> Floats:
+        """Return the scores of novelty that `keep_answers` was given."""
+        return records.from_npz(self._answers.read_bytes())[2]
+
+    def answer(self, progress: Progress) -> Answer:
+        """Return how its classifier answers; what it answered before an interruption is kept."""
+        model = classifier.load(self.model)
+
+        def ask(photos: Unlabelled) -> Asked:
+            title = f"{self.backbone} {self.name} test"
+            return Asked(*model.ask(photos.files, photos.digests, title=title, progress=progress))
+
+        return lambda photos: self.asked(photos, ask)
 
     def asked(self, photos: Unlabelled, answer: Answer) -> Asked:
         """Return what its classifier answers, by `answer`; what it answered before an interruption is kept.

@@ -11,10 +11,10 @@ import numpy as np
 from headstart.base import records
 from headstart.base.arrays import Floats, Labels, Rows
 from headstart.base.settings import Settings
-from headstart.networks import backbones, classifier, engine, features, novelty, versions
+from headstart.networks import backbones, engine, features, novelty, versions
 from headstart.networks.engine import Engine
 from headstart.networks.pieces import Pieces
-from headstart.photos.splits import Lesson, Part, Unlabelled, held_out_in
+from headstart.photos.splits import Lesson, Part, held_out_in
 from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
 from headstart.results.comparison import Effect, Epoch, Repeat, Training
@@ -27,7 +27,7 @@ from headstart.training.recipe import Recipe
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, examples_of, unfreeze
-from headstart.workflow.techniques.draft import Answer, Asked, Draft, Origin, Outcome, Trained, photos_sha256
+from headstart.workflow.techniques.draft import Draft, Origin, Outcome, Trained, photos_sha256
 
 VIEWS = 4
 """Random views of a photo that a frozen trunk is asked about; see docs/performance.md."""
@@ -114,7 +114,7 @@ class Tuning:
             Repeat(seed, one.validation.accuracy, None) for seed, one in zip(seeds, candidates, strict=True)
         ]
         first = dataclasses.replace(candidates[0], repeats=tuple(repeats) if len(repeats) > 1 else ())
-        answers = [self._answer_of(draft) for draft in drafts]
+        answers = [draft.answer(self._bench.progress) for draft in drafts]
         return Trained(first, drafts[0].model, drafts[0].answers(), answers[0], tuple(answers[1:]))
 
     def _finish(self, draft: Draft, seed: int, epochs: int, watch: Watch) -> None:
@@ -126,15 +126,6 @@ class Tuning:
         draft.begin()
         self._finetune(draft, seed, epochs, watch if draft.seed is None else _of_seed(watch, seed))
         draft.end(origin)
-
-    def _answer_of(self, draft: Draft) -> Answer:
-        model, progress = classifier.load(draft.model), self._bench.progress
-
-        def answer(photos: Unlabelled) -> Asked:
-            title = f"{draft.backbone} {draft.name} test"
-            return Asked(*model.ask(photos.files, photos.digests, title=title, progress=progress))
-
-        return lambda photos: draft.asked(photos, answer)
 
     def _finetune(self, draft: Draft, seed: int, epochs: int, watch: Watch) -> None:
         opened, lesson, clock = self._opened, self._lesson, self._opened.watch
@@ -152,7 +143,7 @@ class Tuning:
         calibration = self._bench.calibrate(judged.probabilities, judged.labels, judged.novelty)
         calibrated = tuned.head.tempered(calibration.temperature)
         pieces = Pieces(calibrated.weights, calibrated.bias, judged.references, tuned.model)
-        draft.keep_answers(judged.rows, judged.probabilities)
+        draft.keep_answers(judged.rows, judged.probabilities, judged.novelty)
         outcome = Outcome(scores, calibration, training_of(tuned, recipe, effects))
         draft.keep(backbone, pieces, outcome, opened, lesson.class_names)
 
@@ -292,8 +283,7 @@ def training_of(tuned: FineTuned, recipe: Recipe, effects: tuple[Effect, ...]) -
         operations=recipe.operations,
         effects=effects,
         history=tuned.history,
-        best_epoch=len(tuned.history) - 1 if tuned.mix else 0,
-        mix=tuned.mix,
+        best_epoch=len(tuned.history) - 1 if tuned.has_gained else 0,
     )
 
 
