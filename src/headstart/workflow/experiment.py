@@ -14,6 +14,7 @@ from headstart.base.errors import EngineMismatch
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.networks import backbones, classifier, engine
+from headstart.networks.classifier import Classifier
 from headstart.networks.table import Backbone, alone
 from headstart.photos.splits import Part
 from headstart.reporting import card, report, tracking
@@ -135,13 +136,13 @@ def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: 
     decided_at = run.decide(recommended)
     tested = measure(trained, ranking, photos, run, settings)
     chosen = trained[recommended.name]
-    keep_model(run, chosen.folder, photos.test, tested.answers[recommended.name])
+    model = keep_model(run, chosen.folder, photos.test, tested.answers[recommended.name])
     best = next(trial for trial in plan.trials if trial.row.name == recommended.backbone)
     curve = best.heads.learning_curve()
     photos = with_versions(photos, best, progress)
     judgement = judge_labels(list(answers.values()), run, photos, settings)
     if settings.report:
-        material = Material(photos, judgement.suspects, best, recommended.name)
+        material = Material(photos, judgement.suspects, best, recommended.name, model)
         illustration.write(run, material, bench.store, progress)
     case = Case(
         settings,
@@ -198,8 +199,8 @@ def timed(trained: Sequence[Trained]) -> list[Trained]:
     ]
 
 
-def keep_model(run: Run, folder: Path, test: Part, probabilities: Floats) -> None:
-    """Keep a saved model, and ask it about some test photos again, as `headstart predict` would.
+def keep_model(run: Run, folder: Path, test: Part, probabilities: Floats) -> Classifier:
+    """Keep a saved model, and ask it about some test photos again, as `headstart predict` would; return it.
 
     Raises:
         ChangedPhoto: One of them was changed since it was measured on.
@@ -215,6 +216,7 @@ def keep_model(run: Run, folder: Path, test: Part, probabilities: Floats) -> Non
             f"The kept model's probabilities are off by {error:.2g} from those measured.",
             f"This is a defect of Headstart, please report it. {engine.WITH_KERAS}",
         )
+    return model
 
 
 def judge_labels(answers: Sequence[Answers], run: Run, photos: Photos, settings: Settings) -> Judgement:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from headstart.base import filenames, records
 from headstart.base.errors import ChangedPhoto, UnreadableImage
 from headstart.base.progress import Progress
-from headstart.networks import classifier, explanation
+from headstart.networks import explanation
+from headstart.networks.classifier import Classifier
 from headstart.pictures import pixels
 from headstart.reporting import projection, report
 from headstart.results import gallery, predictions
@@ -40,12 +41,14 @@ class Material:
         suspects: Whose labels look wrong, worst first.
         trial: The backbone of the candidate that is shown.
         chosen: The name of that candidate, the recommended one.
+        model: That candidate as it was kept.
     """
 
     photos: Photos
     suspects: tuple[Suspect, ...]
     trial: Trial
     chosen: str
+    model: Classifier
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -66,7 +69,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     with ThreadPoolExecutor(2) as pool:
         pool.submit(report.prepare)
         placed = pool.submit(place, material, chosen, store, progress)
-        heats = list(explained(run, chosen, material.photos.root, digests))
+        heats = list(explained(material.model, chosen, material.photos.root, digests))
         spots = placed.result()
     shown = gallery.wanted(
         material.photos.findings,
@@ -133,12 +136,13 @@ def _positions(features: NDArray[np.float32], seed: int, store: Store) -> NDArra
     return found
 
 
-def explained(run: Run, chosen: Predictions, root: Path, digests: Mapping[str, str]) -> Iterator[Explained]:
+def explained(
+    model: Classifier, chosen: Predictions, root: Path, digests: Mapping[str, str]
+) -> Iterator[Explained]:
     """Yield heat maps of the recommended candidate over some test photos, for the class that it predicts.
 
     A photo that was changed or removed since it was measured on is passed over.
     """
-    model = classifier.load_run(run.folder)
     rows: Sequence[int] = gallery.to_explain(chosen)
 
     def read(row: int) -> pixels.Pixels | None:
