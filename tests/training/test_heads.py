@@ -9,7 +9,7 @@ import pytest
 
 from headstart.base.progress import Progress, Stopwatch
 from headstart.networks import backbones, engine, novelty
-from headstart.networks.features import Extractor
+from headstart.networks.features import Extractor, Together
 from headstart.networks.vectors import Vectors
 from headstart.photos import splits
 from headstart.photos.splits import Fold, Lesson, Part
@@ -167,3 +167,19 @@ def test_novelty_is_that_of_photos_whose_group_is_elsewhere(photos: Path, store:
     last = heads.features[:][:, -TINY.feature_size :]
     assert references == pytest.approx(novelty.references(last, labels))
     assert scores == pytest.approx(novelty.out_of_fold(last, labels, fold_of))
+
+
+def test_novelty_of_two_side_by_side_is_that_of_the_second_and_measured_once(
+    photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = lesson(part(photos))
+    first, second = (made(store, given, features) for features in ("last", "stages"))
+    both = Together((first._extractor, second._extractor))  # type: ignore[arg-type]
+    side_by_side = Heads(TINY, both, given, 0, Stopwatch(), Progress())
+    last = side_by_side.last[:]
+    assert last == pytest.approx(second.last[:])
+    references, scores = second.novelty
+    monkeypatch.setattr(novelty, "references", None)
+    assert [one.tolist() for one in side_by_side.novelty] == [references.tolist(), scores.tolist()]
+    with pytest.raises(TypeError):
+        first.novelty  # noqa: B018  (of another backbone)

@@ -47,6 +47,11 @@ class Extractor:
     store: Store
     work: Path | None = None
 
+    @property
+    def last(self) -> "Extractor":
+        """What computes the numbers that a vector ends with: this one."""
+        return self
+
     def compute(self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress) -> int:
         """Compute what the store lacks and keep it; return how many photos that were.
 
@@ -177,6 +182,11 @@ class Together:
     def store(self) -> Store:
         """Where the vectors of each are kept, by themselves."""
         return self.extractors[0].store
+
+    @property
+    def last(self) -> Extractor:
+        """What computes the numbers that a vector ends with."""
+        return self.extractors[-1]
 
     def compute(self, photos: Sequence[Path], digests: Sequence[str], title: str, progress: Progress) -> int:
         """Compute what the store lacks of each; see `Extractor.compute`."""

@@ -1,5 +1,6 @@
 """What is fitted on the features of one backbone, once: heads, their answers, novelty, a learning curve."""
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
@@ -228,7 +229,9 @@ class Heads:
                 novelty.out_of_fold(self.last, photos.labels, fold_of, seed=seed),
             )
 
-        references, scores = self._once.arrays("novelty", measure)
+        # Of several backbones side by side it is that of the last alone, where it may have been measured.
+        once = dataclasses.replace(self._once, extractor=self._extractor.last)
+        references, scores = once.arrays("novelty", measure)
         return references, scores
 
     @functools.cached_property
