@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def probed(model: Any, train: Part) -> Head:
     return fitted(model.predict_on_batch(stacked(train)), train.labels).tempered(4)  # there is to learn
 
 
-def tuner(model: Any, unfreeze: str = "all", seed: int = 0) -> Tuner:
+def tuner(model: Any, unfreeze: str = "all") -> Tuner:
     divided, examples = tail.divide(model, "block_3_conv", unfreeze), made_photos(32)
     trunk = engine.prepare(divided.trunk, examples, "openvino", Progress()) if divided.trunk else None
-    return Tuner(divided, trunk, n_classes=2, examples=examples, seed=seed)
+    return Tuner(divided, trunk, n_classes=2, examples=examples, seed=0)
 
 
 def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, folder: Path) -> FineTuned:
@@ -75,9 +76,15 @@ def train(tuner: Tuner, head: Head, parts: tuple[Part, Part], recipe: Recipe, fo
     return tuner.train(Probes((head,), head, SCALING), lesson, recipe, Checkpoints(folder, ""), Progress())
 
 
-def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tuple[Any, FineTuned]:
+@cache
+def ready(unfreeze: str) -> tuple[Any, Tuner]:
+    """Return `tiny` and a tuner of it: a training goes back to the start, and TensorFlow traces it once."""
     model = backbones.build("tiny")
-    made = tuner(model, unfreeze, recipe.seed)
+    return model, tuner(model, unfreeze)
+
+
+def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tuple[Any, FineTuned]:
+    model, made = ready(unfreeze)
     with tempfile.TemporaryDirectory() as folder:
         return model, train(made, probed(model, parts[0]), parts, recipe, Path(folder))
 
@@ -189,7 +196,7 @@ def test_measuring_the_machine_changes_nothing(parts: tuple[Part, Part], tmp_pat
     assert rates.training > 0
     assert rates.trunk is not None
     first = train(measured, head, parts, RECIPE, tmp_path / "one")
-    second = train(tuner(model, "last"), head, parts, RECIPE, tmp_path / "two")
+    second = train(ready("last")[1], head, parts, RECIPE, tmp_path / "two")
     assert first.history == second.history
 
 
@@ -288,8 +295,8 @@ def test_passes_that_are_kept_are_told_of_again(parts: tuple[Part, Part], tmp_pa
 def test_passes_by_another_recipe_are_not_taken(parts: tuple[Part, Part], tmp_path: Path) -> None:
     model = backbones.build("tiny")
     head = probed(model, parts[0])
-    train(tuner(model), head, parts, RECIPE, tmp_path)
+    train(ready("all")[1], head, parts, RECIPE, tmp_path)
     other = replace(RECIPE, learning_rate=2e-3)
-    again = train(tuner(model), head, parts, other, tmp_path)
+    again = train(ready("all")[1], head, parts, other, tmp_path)
     expected = run(parts, other)[1]
     assert np.array_equal(again.head.weights, expected.head.weights)
