@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headstart.base import arrays, filenames
+from headstart.photos import findings
+from headstart.photos.findings import Finding
 from headstart.reporting.report import glossary
+from headstart.sources.dataset import Dataset
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
@@ -221,6 +225,20 @@ def test_contributing_leads_to_files_that_there_are(heading: str) -> None:
     text = section("CONTRIBUTING.md", heading)
     assert ".py`" in text
     assert missing(text) == []
+
+
+def test_the_check_that_contributing_shows_can_be_pasted() -> None:
+    """Into findings.py: it uses no other names than are there."""
+    [code] = re.findall(r"^```\n(def .*?)^```", section("CONTRIBUTING.md", "## Add a check"), re.M | re.S)
+    names = dict(vars(findings))
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    paths = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+    dataset = Dataset(Path(), paths, np.array([0, 0, 1, 1], np.int32), ("a", "b"), ("",) * 4)
+    sizes_px = np.array([[40, 20], [80, 40], [30, 30], [30, 40]], np.int32)
+    told = "All 2 photos of 'a' are 2.00 times as wide as high."
+    assert [*names["one_shapes"](dataset, sizes_px)] == [
+        Finding("one_shape", paths[:2], told, "Crop all classes alike.")
+    ]
 
 
 def test_the_glossary_speaks_of_modules_that_there_are_and_of_the_terms_of_the_report() -> None:
