@@ -274,7 +274,12 @@ def test_the_passes(changed: Callable[..., Path], results: dict[str, Any]) -> No
     (tuned,) = [one for one in results["candidates"] if one["technique"] == "finetune"]
     first, *passes = tuned["training"]["history"]
     assert table(card.render(changed(choose_finetune)), "pass") == [
-        ["0 (feature extraction)", "", f"{first['validation_loss']:.4f}", percent(first["validation_accuracy"])],
+        [
+            "0 (feature extraction)",
+            "",
+            f"{first['validation_loss']:.4f}",
+            percent(first["validation_accuracy"]),
+        ],
         *(
             [
                 f"{one['number']}",
