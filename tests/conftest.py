@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -46,7 +47,10 @@ import_openvino()  # before a test imports it by itself, for it would report tha
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-LONGEST = ("experiment", "trial", "replay", "readme", "cli", "finetune", "engine", "report")
+LONGEST = (
+    *("shipment", "experiment", "readme", "backbones", "keras_applications", "engine", "techniques_trial"),
+    *("cli", "replay", "finetune", "report", "check", "explanation"),
+)
 """Files that take longest, which are begun first: at the end no worker waits for one that has a long one."""
 
 
@@ -253,6 +257,27 @@ def finished(shared_tmp: Path) -> Finished:
             printed[1].write_text(done.stderr, encoding="utf-8")
     stdout, stderr = (path.read_text(encoding="utf-8") for path in printed)
     return Finished(root / "photos", root / "runs" / "photos", options, stdout, stderr)
+
+
+@pytest.fixture(scope="session")
+def exported(finished: Finished, shared_tmp: Path) -> Path:
+    """The finished run with files of three formats, in f32 and in f16; not to be changed by a test.
+
+    Beside it stands `stdout`, what the command of those in f32 printed.
+    """
+    from click.testing import CliRunner
+
+    from headstart.cli import main
+
+    run, printed = shared_tmp / "exported" / "run", shared_tmp / "exported" / "stdout"
+    words = ["export", str(run), "--format", "openvino,onnx,litert", "--json", "--quiet"]
+    with FileLock(shared_tmp / "exported.lock"):
+        if not printed.exists():
+            shutil.copytree(finished.folder, run)
+            asked, halved = (CliRunner().invoke(main, [*words, "--precision", one]) for one in ("f32", "f16"))
+            assert (asked.exit_code, halved.exit_code) == (0, 0), asked.output + halved.output
+            printed.write_text(asked.stdout, encoding="utf-8")
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,21 @@
 """What others read of an ONNX file, and a padding that ONNX Runtime must not take into its pooling."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Finished
 
-from headstart.export import shipment
 from headstart.networks import classifier
 
 
-@pytest.fixture
-def run(finished: Finished, tmp_path: Path) -> Path:
-    return shutil.copytree(finished.folder, tmp_path / "run")
-
-
 @pytest.mark.parametrize("precision", ["f32", "f16"])
-def test_the_metadata_has_the_documented_keys(run: Path, precision: str) -> None:
+def test_the_metadata_has_the_documented_keys(exported: Path, precision: str) -> None:
     """Those of onnx/docs/MetadataProps.md, and `names` and `imgsz` as Ultralytics reads them."""
     onnx = pytest.importorskip("onnx")
-    shipment.export(run, ["onnx"], precision=precision)
-    model = onnx.load(run / "exports" / f"onnx-{precision}" / "model.onnx")
+    model = onnx.load(exported / "exports" / f"onnx-{precision}" / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
-    record = classifier.load_run(run).record
+    record = classifier.load_run(exported).record
     found = {one.key: one.value for one in model.metadata_props}
     names = {int(key): name for key, name in json.loads(found["names"]).items()}
     assert names == dict(enumerate(record.class_names))

@@ -1,23 +1,19 @@
 """What Model API reads of an OpenVINO graph, and that by default it is computed as exactly as in the run."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
-from conftest import Finished, made_photos
+from conftest import made_photos
 
-from headstart.export import shipment
 from headstart.networks import classifier
 from headstart.networks.backbones import import_openvino
 
 
-def test_the_graph_tells_its_labels_and_keeps_its_precision(finished: Finished, tmp_path: Path) -> None:
+def test_the_graph_tells_its_labels_and_keeps_its_precision(exported: Path) -> None:
     """By default: processors with bfloat16 would round to it."""
-    run = shutil.copytree(finished.folder, tmp_path / "run")
-    shipment.export(run, ["openvino"])
-    openvino, model = import_openvino(), classifier.load_run(run)
-    path = run / "exports" / "openvino-f32" / "model.xml"
+    openvino, model = import_openvino(), classifier.load_run(exported)
+    path = exported / "exports" / "openvino-f32" / "model.xml"
     graph = openvino.Core().read_model(path)
     info = {
         key: graph.get_rt_info(["model_info", key]).astype(str)
