@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
 
-.PHONY: help demo test lint suite test-all bench container-steps lock clean
+.PHONY: help demo test lint suite test-all test-cluster bench bench-gpu container-steps lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 @/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -34,6 +34,10 @@ suite: $(READY)
 test-all: $(READY) ## the slow tests too
 	$(BIN)/pytest $(WORKERS) -m "slow or not slow"
 
+test-cluster: $(READY) ## the tests of Ray and of Parquet, both of which it installs; they are not in the lock
+	$(BIN)/python -m pip install --quiet "ray[data]>=2.50" "pyarrow>=19.0"
+	$(BIN)/pytest tests/cluster tests/sources/test_parquet.py tests/sources/test_listing.py -m "slow or not slow"
+
 bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; three hours on two cores
 	$(BIN)/python benchmarks/commands.py $(DATA)
 	$(BIN)/python benchmarks/extraction.py $(DATA)
@@ -52,6 +56,9 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; thr
 	$(BIN)/python benchmarks/exports.py $(DATA)
 	$(BIN)/python benchmarks/serving.py $(DATA)
 	$(BIN)/python benchmarks/page.py
+
+bench-gpu: $(READY) ## measure on a GPU; needs headstart[gpu]
+	$(BIN)/python benchmarks/gpu.py
 
 container-steps: $(READY) ## carry out the Dockerfile's steps without an engine; RUN=a run folder, PHOTO=a photo
 	$(BIN)/hadolint Dockerfile

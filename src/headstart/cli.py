@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,9 +24,12 @@ from headstart.base.interruption import Interrupted
 from headstart.base.settings import AUTO, TECHNIQUES, Reading, Serving, Settings, from_toml
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from headstart.base.progress import Progress
     from headstart.networks.classifier import Prediction
     from headstart.storage.store import Usage
+    from headstart.workflow.techniques.bench import Readers
 
 Command = Callable[..., Any]
 Write = Callable[["Prediction"], None]
@@ -76,6 +79,7 @@ HEADINGS = {
         "report",
         "tensorboard",
         "mlflow",
+        "cluster",
         "config",
         "weights_dir",
     ),
@@ -109,6 +113,12 @@ mlflow_uri = click.option(
     "--mlflow",
     metavar="URI",
     help="Log the training to MLflow: a server, or a store such as sqlite:///mlflow.db.",
+)
+cluster_address = click.option(
+    "--cluster",
+    metavar="auto|ray://HOST:PORT",
+    help="Have the photos read on a Ray cluster that sees them under the same paths; auto: the one that this "
+    "machine belongs to, else this machine alone.",
 )
 update_run = click.option(
     "--update",
@@ -292,6 +302,7 @@ def main() -> None:
 @update_run
 @tensorboard_folder
 @mlflow_uri
+@cluster_address
 @as_json
 @quiet
 def compare(
@@ -299,6 +310,7 @@ def compare(
     config: Path | None,
     tensorboard: Path | None,
     mlflow: str | None,
+    cluster: str | None,
     update: bool,
     is_json: bool,
     is_quiet: bool,
@@ -320,6 +332,7 @@ def compare(
         update=update,
         tensorboard=tensorboard,
         mlflow=mlflow,
+        cluster=cluster,
     )
 
 
@@ -433,6 +446,12 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _connected(address: str) -> "AbstractContextManager[Readers]":
+    from headstart.cluster.machines import connected
+
+    return connected(address)
+
+
 def _run(
     settings: Settings,
     is_json: bool,
@@ -441,6 +460,7 @@ def _run(
     update: bool,
     tensorboard: Path | None,
     mlflow: str | None,
+    cluster: str | None = None,
 ) -> None:
     from headstart.base.records import to_json
     from headstart.reporting import leaderboard
@@ -451,7 +471,11 @@ def _run(
     folder = str(settings.out)
     before = run.Run(Path(folder)).finished_ns
     progress = _progress(is_quiet)
-    results = experiment.compare(settings, progress, update=update, tensorboard=tensorboard, mlflow=mlflow)
+    with ExitStack() as stack:
+        readers = stack.enter_context(_connected(cluster)) if cluster else None
+        results = experiment.compare(
+            settings, progress, update=update, tensorboard=tensorboard, mlflow=mlflow, readers=readers
+        )
     was_finished = run.Run(Path(folder)).finished_ns == before
     click.echo(to_json(results).decode() if is_json else leaderboard.render(results), nl=False)
     if was_finished:

@@ -17,6 +17,7 @@ HeadstartError
 ├── RunError             a run folder that is in use, holds something else, or holds no run
 ├── EngineMismatch       a network that answers otherwise once it is converted or kept
 ├── DiskFull             no space left where the run or the cache is written
+├── ClusterError         other machines that cannot be reached, or would give other numbers
 └── MissingPackage       an optional package that this command needs
 """
 
@@ -114,6 +115,10 @@ class EngineMismatch(HeadstartError):
 
 class DiskFull(HeadstartError):
     """No space left where the run or the cache is written."""
+
+
+class ClusterError(HeadstartError):
+    """Other machines that cannot be reached, or would give other numbers than this one."""
 
 
 class MissingPackage(HeadstartError):

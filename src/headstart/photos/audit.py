@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -102,6 +103,7 @@ def audit(
     progress: Progress,
     is_thorough: bool = True,
     onlookers: Sequence[Onlooker[Any]] = (),
+    digests: Sequence[str] = (),
 ) -> Audit:
     """Read each photo, decode those not decoded before, in threads, and say what is amiss with them.
 
@@ -115,16 +117,21 @@ def audit(
         is_thorough: Look for near-duplicates, shortcuts and odd sizes, too.
         onlookers: Each is shown the photos that it wants to see and that can be read, while they are decoded.
             The first says what the stage is called, and how large JPEGs are decoded.
+        digests: The SHA-256 of each photo's bytes where it was read a moment ago, else ""; or none at all. A
+            file of which the store has all that is asked is then not read again.
+
+    Raises:
+        ChangedPhoto: A file that is read again has another digest, or is gone.
     """
-    checks = _read_all(dataset, store, progress, onlookers)
+    checks = _read_all(dataset, digests, store, progress, onlookers)
     kept = np.array(checks.readable(), np.intp)
-    readable, digests = dataset.take(kept), [checks.digests[index] for index in kept]
+    readable, known = dataset.take(kept), [checks.digests[index] for index in kept]
     refused = {dataset.paths[index]: check for index, check in checks.refused.items()}
     quarantine = tuple(SetAside(path, check.reason) for path, check in refused.items())
     kinds = {kind.name: kind for kind in foreign.KINDS}
     unread = {path: kinds[check.kind] for path, check in refused.items() if check.kind}
     again = {path for path, check in refused.items() if not check.is_lasting}
-    exact = numbered(digests)
+    exact = numbered(known)
     groups = merged(exact, by_key(readable.group_keys)) if readable.group_keys else exact
     found = [
         *findings.unreadable([item for item in quarantine if item.path not in unread], again),
@@ -136,13 +143,13 @@ def audit(
         *findings.unlabelled(dataset),
         *findings.wrong_types(readable, [checks.formats[index] for index in kept]),
     ]
-    if is_thorough and digests:
+    if is_thorough and known:
         groups, more = _thorough(readable, checks, kept, exact, groups, progress)
         found += more
     found += findings.small_classes(readable, groups)
     return Audit(
         dataset=readable,
-        digests=tuple(digests),
+        digests=tuple(known),
         groups=groups,
         quarantine=quarantine,
         findings=findings.in_order(found),
@@ -182,21 +189,42 @@ def _placed(one: Families, places: NDArray[np.int64]) -> Families:
 
 
 def _read_all(
-    dataset: Dataset, store: Store, progress: Progress, onlookers: Sequence[Onlooker[Any]]
+    dataset: Dataset,
+    digests: Sequence[str],
+    store: Store,
+    progress: Progress,
+    onlookers: Sequence[Onlooker[Any]],
 ) -> Checks:
     checks = Checks(len(dataset))
-    chunks = pixels.batches((os.fspath(dataset.file(index)) for index in range(len(dataset))), CHUNK)
+    files = (os.fspath(dataset.file(index)) for index in range(len(dataset)))
     title = onlookers[0].title if onlookers else "Checking photos"
     with progress.stage(title, len(dataset)) as advance:
-        read, look_ahead = _Reading(store, onlookers).read, pixels.LOOK_AHEAD // CHUNK
-        for found, seen in pixels.map_in_order(read, chunks, look_ahead=look_ahead):
+        for found in read(zip(files, digests or itertools.repeat(""), strict=False), store, onlookers):
             checks.add(found)
-            for onlooker, those in zip(onlookers, seen, strict=True):
-                onlooker.take(those)
             advance(len(found))
-        for onlooker in onlookers:
-            onlooker.end()
     return checks
+
+
+def read(
+    files: Iterable[tuple[str, str]], store: Store, onlookers: Sequence[Onlooker[Any]]
+) -> Iterator[Sequence[Check]]:
+    """Yield what each file is, some at a time and in order, and show the photos to the onlookers.
+
+    Args:
+        files: Each with the SHA-256 of its bytes where it is known, else "".
+        store: Where what was found of a photo's bytes is kept.
+        onlookers: As for `audit`.
+
+    Raises:
+        ChangedPhoto: A file has another digest than is known, or is gone.
+    """
+    chunks, look_ahead = pixels.batches(files, CHUNK), pixels.LOOK_AHEAD // CHUNK
+    for found, seen in pixels.map_in_order(_Reading(store, onlookers).read, chunks, look_ahead=look_ahead):
+        for onlooker, those in zip(onlookers, seen, strict=True):
+            onlooker.take(those)
+        yield found
+    for onlooker in onlookers:
+        onlooker.end()
 
 
 class _Reading:
@@ -208,31 +236,37 @@ class _Reading:
         self._lock = threading.Lock()
         self._checks: OrderedDict[str, Future[Check]] = OrderedDict()
 
-    def read(self, files: Sequence[str]) -> tuple[list[Check], list[list[Any]]]:
+    def read(self, files: Sequence[tuple[str, str]]) -> tuple[list[Check], list[list[Any]]]:
         """Return what each file is, and what each onlooker made of those that it wanted to see.
 
-        Those whose bytes were decoded before, and that nobody wants to see, are only read.
+        Those whose bytes were decoded before, and that nobody wants to see, are only read, and not even that
+        where their digest is known.
         """
-        contents = [_read(file) for file in files]
-        digests = ["" if isinstance(one, Check) else hashlib.sha256(one).hexdigest() for one in contents]
+        contents = [None if told else _read(file) for file, told in files]
+        digests = [told or _digest(one) for one, (_, told) in zip(contents, files, strict=True)]
         known = [digest for digest in digests if digest]
         kept = self._store.get([key for digest in known for key in self._keys(digest)])
         wanted = [{*onlooker.wanted(known)} for onlooker in self._onlookers]
         found, new = list[Check](), dict[bytes, bytes]()
         seen: list[list[Any]] = [[] for _ in self._onlookers]
 
-        def check(content: bytes, digest: str) -> Check:
-            picture, made = Picture(content), list[Check]()
+        def check(file: str, content: bytes | None, digest: str) -> Check:
+            made = list[Check]()
+
+            @functools.cache
+            def picture() -> Picture:
+                return Picture(pixels.read_bytes(file, digest) if content is None else content)
+
             for key, decoded_px in zip(self._keys(digest), self._decoded_px, strict=True):
                 before = _kept(kept.get(key))
-                made.append(before or decode(picture, digest, decoded_px))
+                made.append(before or decode(picture(), digest, decoded_px))
                 if not before and made[-1].is_lasting:
                     new[key] = records.to_bytes(made[-1])
             if made[0].reason:
                 return made[0]
             try:
                 looks = [
-                    onlooker.look(digest, picture) if digest in those else None
+                    onlooker.look(digest, picture()) if digest in those else None
                     for onlooker, those in zip(self._onlookers, wanted, strict=True)
                 ]
             except UnreadableImage as error:
@@ -241,11 +275,11 @@ class _Reading:
                 own += [] if look is None else [look]
             return made[0]
 
-        for content, digest in zip(contents, digests, strict=True):
+        for (file, _), content, digest in zip(files, contents, digests, strict=True):
             if isinstance(content, Check):
                 found.append(content)
             else:
-                found.append(self._once(digest, functools.partial(check, content, digest)))
+                found.append(self._once(digest, functools.partial(check, file, content, digest)))
         self._store.put(new.items(), KIND)
         return found, seen
 
@@ -275,6 +309,10 @@ def _kept(value: bytes | None) -> Check | None:
     """Return what was kept of a file, where it still holds."""
     check = records.from_bytes(value, Check) if value else None
     return check if check and check.still_holds() else None
+
+
+def _digest(content: bytes | Check | None) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else ""
 
 
 def _read(file: str) -> bytes | Check:

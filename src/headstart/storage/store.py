@@ -168,6 +168,11 @@ class Store:
         self._visit(keys, take)
         return values
 
+    def heads(self) -> NDArray[np.uint64]:
+        """Return the first 8 bytes of each key that is here, as numbers, ascending: 8 MB of a million."""
+        found = self._database.read(_heads) or b""
+        return np.sort(np.frombuffer(found, np.uint64))
+
     def missing(self, keys: Sequence[bytes]) -> list[int]:
         """Return the positions in `keys`, ascending, of those that are not here. Reads no values."""
         is_here = bytearray(len(keys))
@@ -307,6 +312,10 @@ def _find(connection: sqlite3.Connection, keys: Sequence[bytes], part: range, is
         for index in part:
             for (found,) in connection.execute("SELECT 1 FROM entries WHERE key = ?", (keys[index],)):
                 is_here[index] = found
+
+
+def _heads(connection: sqlite3.Connection) -> bytes:
+    return b"".join(key for (key,) in connection.execute("SELECT substr(key, 1, 8) FROM entries"))
 
 
 def _mark(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:

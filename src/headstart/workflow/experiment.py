@@ -35,7 +35,7 @@ from headstart.workflow.preparation import Photos, foresee, is_current, list_pho
 from headstart.workflow.scoring import measure
 from headstart.workflow.techniques import picture_size
 from headstart.workflow.techniques.averaging import averaged
-from headstart.workflow.techniques.bench import Bench
+from headstart.workflow.techniques.bench import Bench, Readers
 from headstart.workflow.techniques.draft import Trained
 from headstart.workflow.techniques.pairing import pairs
 from headstart.workflow.techniques.trial import Prospect, Trial
@@ -53,6 +53,7 @@ def compare(
     store_path: Path | None = None,
     tensorboard: Path | None = None,
     mlflow: str | None = None,
+    readers: Readers | None = None,
 ) -> Results:
     """Train every candidate, decide on validation which to use, then measure all of them on test.
 
@@ -63,6 +64,7 @@ def compare(
         store_path: What was computed before is looked for, and kept, in this file; by default the cache's.
         tensorboard: Folder to log the training to, for TensorBoard.
         mlflow: Where to log the training to, as MLflow names a tracking server or a store.
+        readers: Other machines that read the photos, such as a `headstart.cluster`.
 
     Returns:
         The results; the run folder holds them too, with the recommended model. Where the run folder
@@ -90,7 +92,7 @@ def compare(
         target = run.update if run.is_finished else run
         with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
             with Store(progress, store_path) as store:
-                bench = Bench(settings, target.work, store, progress)
+                bench = Bench(settings, target.work, store, progress, readers)
                 results = train_and_judge(rows, target, bench, trackers)
             target.finish(results)
             run.adopt()

@@ -211,13 +211,16 @@ def prepare(
 
 def _audit(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> Audit:
     """Return what was found of the photos, and write it down."""
-    settings, sweep = bench.settings, sweep_of(opened)
+    settings, sweep, digests = bench.settings, sweep_of(opened), list[str]()
+    if bench.readers:
+        digests += bench.readers.read([*map(str, listed.files)], opened, bench)
     audited = audits.audit(
         listed.photos,
         store=bench.store,
         progress=bench.progress,
         is_thorough=settings.check,
         onlookers=[sweep, *thumbnails_of(len(listed.photos), bench)],
+        digests=digests,
     )
     note(opened, sweep.pace)
     snapshot.write(run.folder / filenames.PHOTOS, listed.photos, listed.stamps, audited)

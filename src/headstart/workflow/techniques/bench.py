@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,24 @@ EXAMPLES = 8
 """Photos that a converted graph is compared with Keras on."""
 
 
+class Readers(Protocol):
+    """Other machines that read photos."""
+
+    def read(self, files: Sequence[str], opened: Sequence["Opened"], bench: "Bench") -> Sequence[str]:
+        """Have photos read, and keep in the bench's store what is found of them.
+
+        It is what the audit and its onlookers would find: checks, features and thumbnails.
+
+        Args:
+            files: N of them, absolute; the others see them under the same names.
+            opened: The backbones.
+            bench: What is worked with.
+
+        Returns:
+            N digests of the files' bytes, SHA-256 in hexadecimal; "" of one that could not be read.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """What stays the same in a run, whatever is tried.
@@ -35,12 +54,14 @@ class Bench:
         work: Folder of what is deleted when the run is finished.
         store: What is kept between runs.
         progress: Told of everything.
+        readers: Who else reads photos, where somebody does.
     """
 
     settings: Settings
     work: Path
     store: Store
     progress: Progress
+    readers: Readers | None = None
 
     def calibrate(self, probabilities: Floats, labels: Labels, novelty: Floats) -> Calibration:
         """Return what answers are worth, as far as the settings allow errors; see `calibration.calibrate`."""

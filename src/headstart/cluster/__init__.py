@@ -1,0 +1,1 @@
+"""The work of a comparison on several machines, by Ray."""

@@ -1,0 +1,109 @@
+"""A real Ray cluster of three nodes on this machine."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import text_of
+from PIL import Image
+
+from headstart.base.errors import ClusterError
+from headstart.base.progress import Advance, Progress, silent
+from headstart.base.settings import Settings
+from headstart.cluster import machines
+from headstart.cluster.machines import Machines
+from headstart.results.run import Run
+from headstart.workflow import experiment
+
+N_PHOTOS = 1200
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.slow
+
+ROOM_BYTES = 100_000_000
+"""For objects of each node: by default Ray claims a third of the machine for each."""
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Three nodes of one processor each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    node = {"num_cpus": 1, "object_store_memory": ROOM_BYTES}
+    made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(**node)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+class Told(Progress):
+    """Does something when so many photos came back."""
+
+    def __init__(self, n_photos: int, then: Callable[[], None]) -> None:
+        self.n_told, self._n_photos, self._then = 0, n_photos, then
+
+    @contextmanager
+    def stage(self, title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
+        yield self._count if title == "Reading photos on the cluster" else silent
+
+    def _count(self, count: int = 1) -> None:
+        before, self.n_told = self.n_told, self.n_told + count
+        if before < self._n_photos <= self.n_told:
+            self._then()
+
+
+def compared(photos: Path, folder: Path, readers: Machines | None, progress: Progress) -> Run:
+    settings = Settings(str(photos), ("tiny",), ("features",), str(folder / "run"), image_size=64)
+    experiment.compare(settings, progress, store_path=folder / "store.sqlite", readers=readers)
+    return Run(folder / "run")
+
+
+def told_of(run: Run) -> list[object]:
+    """What a run came to, but for times."""
+    results = run.results()
+    measured = [(one.name, one.validation, one.test) for one in results.candidates]
+    return [measured, *((run.folder / name).read_text() for name in ("split.csv", "predictions.csv"))]
+
+
+@pytest.mark.parametrize("is_one_killed", [False, True])
+def test_three_nodes_give_the_results_of_one_machine(
+    tmp_path: Path, cluster: Any, is_one_killed: bool
+) -> None:
+    """Also where one of them is killed in the middle."""
+    photos = many_photos(tmp_path / "photos")
+    alone = compared(photos, tmp_path / "alone", None, Progress())
+
+    def kill() -> None:
+        if is_one_killed:
+            cluster.remove_node(cluster.worker_nodes[-1], allow_graceful=False)
+
+    told = Told(300, kill)
+    with machines.connected(cluster.address) as readers:
+        many = compared(photos, tmp_path / "many", readers, told)
+    assert told.n_told == N_PHOTOS
+    assert told_of(many) == told_of(alone)
+
+
+def many_photos(folder: Path) -> Path:
+    """Noise, of which each photo has some of its class's colour."""
+    random = np.random.default_rng(0)
+    for number in range(N_PHOTOS):
+        pixels = random.integers(0, 200, (32, 32, 3), np.uint8)
+        pixels[:16, :16, number % 3] += 50
+        path = folder / ("red", "green", "blue")[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def test_no_cluster_at_the_address() -> None:
+    assert text_of(ClusterError, lambda: machines.connected("127.0.0.1:1").__enter__()) == (
+        "No Ray cluster answers at 127.0.0.1:1.\n"
+        "Begin one with `ray start --head`, and name it as it then says."
+    )
