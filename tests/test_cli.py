@@ -99,6 +99,7 @@ def test_every_option_stands_under_a_heading_once() -> None:
             "update",
             "tensorboard",
             "mlflow",
+            "cluster",
             "json",
             "quiet",
             "help",

@@ -2,6 +2,7 @@
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ from headstart.base.settings import Settings
 from headstart.base.version import __version__
 from headstart.cluster.readers import Found, Order, Outbox, Reader
 from headstart.networks import backbones
-from headstart.photos.audit import audit
+from headstart.photos.audit import Onlooker, audit
 from headstart.sources import listing
 from headstart.storage.store import Store
 from headstart.workflow.techniques.bench import Bench, Opened, open_backbone, sweep_of, thumbnails_of
@@ -46,7 +47,7 @@ def test_what_comes_back_is_what_an_audit_here_keeps_and_is_not_read_again(
     with Store(Progress(), tmp_path / "here.sqlite") as here, Store(Progress(), tmp_path / "there") as there:
         bench = bench_of(photos, here)
         opened = opened_at(bench)
-        onlookers = [sweep_of([opened]), *thumbnails_of(len(listed), bench)]
+        onlookers: list[Onlooker[Any]] = [sweep_of([opened]), *thumbnails_of(len(listed), bench)]
         expected = audit(listed, store=here, progress=Progress(), onlookers=onlookers)
         found = read(Reader(order_of(bench, len(files)), np.empty(0, np.uint64)), files)
         assert found.places == [*range(len(files))]
