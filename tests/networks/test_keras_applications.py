@@ -188,6 +188,8 @@ def check_file(row: Backbone, asked: Asked) -> None:
 
 def test_the_row_tells_the_graph(pair: Pair) -> None:
     check_graph(pair.row, pair.ours)
+    if pair.row.name in PLACES:
+        check_places(pair.row.name, pair.ours)
 
 
 def check_graph(row: Backbone, model: Any) -> None:
@@ -218,15 +220,20 @@ PLACES = {
 @pytest.mark.parametrize(
     ("name", "size_px"),
     [
-        *(("mobilenet", 32), ("vgg16", 45), ("resnet50", 64), ("densenet121", 32)),
+        *(("vgg16", 45), ("densenet121", 32)),
         *(pytest.param(name, 96, marks=pytest.mark.slow) for name in ("inception_v3", "nasnet_mobile")),
     ],
 )
 def test_places_sum_up_what_comes_before_them(name: str, size_px: int) -> None:
-    model = keras_applications.build(find(name), image_size_px=size_px, weights_path=None)
-    found = keras_applications.places(model)
+    check_places(name, keras_applications.build(find(name), image_size_px=size_px, weights_path=None))
+
+
+def check_places(name: str, model: Any) -> None:
     *inside, last = PLACES[name]
-    assert found == (*(Place(one, takes) for one in inside for takes in ("mean", "std")), Place(last, "std"))
+    assert keras_applications.places(model) == (
+        *(Place(one, takes) for one in inside for takes in ("mean", "std")),
+        Place(last, "std"),
+    )
 
 
 def moments_of(model: Any, pictures: Floats) -> Floats:
