@@ -77,7 +77,9 @@ class Settings:
         "What is asked of a frozen backbone: stages inside the network too, or the last layer alone.",
         choices=FEATURES,
     )
-    pair: bool = option(True, "Try the best two backbones side by side under one head, too.")
+    pair: bool = option(
+        True, "Try the best two backbones side by side too: under one head, or, fine-tuned, their mean."
+    )
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
     epochs: int = option(4, "Passes over the training photos that fine-tuning takes.", minimum=1)
     unfreeze: str = option(
