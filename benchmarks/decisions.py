@@ -28,10 +28,12 @@ def decided(data: str, seed: int, folder: Path) -> dict[str, Any]:
         "test_accuracy_of_best": candidates[best]["test"]["accuracy"],
         "alternatives": recommended["alternatives"],
         "verdict": results["verdict"][:4],
+        "worth": results["worth"],
         "candidates": {
             each: {
                 "validation": one["validation"]["accuracy"],
                 "test": one["test"]["accuracy"],
+                "log_loss": one["test"]["log_loss"],
                 "latency_ms": one["latency_ms"],
             }
             for each, one in candidates.items()
