@@ -173,7 +173,7 @@ def plain_loop(figures: dict[str, Any]) -> str:
 ## Fine-tuning: a plain loop beside it
 
 {figures["backbone"]} on {figures["photos"]}, the second half of its layers, split alike. The plain loop \
-starts from a new head and keeps its last pass; Headstart starts from the head on features (its first figure):
+keeps its last pass; Headstart's first figure is the head on frozen features, which its last pass has to beat:
 
 {table(("", "seed", "validation, pass by pass", "test accuracy, log loss", "seconds"), rows)}"""
 
