@@ -41,8 +41,12 @@ from headstart.workflow.techniques.pairing import pairs
 from headstart.workflow.techniques.trial import Prospect, Trial
 
 CHECKED_AGAIN = 4
-KEPT_MODEL_ERROR = 1e-3
-"""Photos that the kept model is asked about again, and how far its probabilities may be off."""
+"""Photos that the kept model is asked about again."""
+
+KEPT_MODEL_ERROR = 1e-2
+"""How far its probabilities may be off. Candidates were measured on features of half precision, the kept
+model computes in float32: `tiny`, whose logits are steep, was off by 0.0026 on textile. A wrong model is off
+by tenths."""
 
 
 def compare(
