@@ -22,6 +22,7 @@ HeadstartError
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,14 +128,20 @@ class MissingPackage(HeadstartError):
 
 @contextmanager
 def disk_full_named(folder: Path) -> Iterator[None]:
-    """Turn the operating system's 'no space left' into `DiskFull` that names the folder."""
+    """Turn 'no space left', by the operating system or as a library words it, into `DiskFull`."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _is_of_a_full_disk(error):
             raise
         raise DiskFull(
             f"No space is left on the disk that holds {folder}.",
             "Free some space, or name a folder on another disk: --out RUN for the run, "
             "HEADSTART_CACHE=FOLDER for what is kept between runs, TMPDIR=FOLDER for what is temporary.",
         ) from error
+
+
+def _is_of_a_full_disk(error: Exception) -> bool:
+    """Tell by the text, too: errors of TensorFlow have no number."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)

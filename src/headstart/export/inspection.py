@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.base import records
 from headstart.base.arrays import Floats
-from headstart.base.errors import EngineMismatch
+from headstart.base.errors import EngineMismatch, HeadstartError, disk_full_named
 from headstart.export.catalogue import Format
 from headstart.export.subject import Photos
 from headstart.pictures import pixels
@@ -86,10 +86,14 @@ def inspect(one: Format, path: Path, photos: Photos, image_size_px: int, fit: st
 
     Raises:
         EngineMismatch: Its runtime cannot load it, or it does not answer as it should.
+        DiskFull: No space is left for what is temporary.
     """
     files = tuple(map(str, photos.files))
     job = Job(one.name, str(path), files, photos.digests, image_size_px, fit)
-    with tempfile.TemporaryDirectory(prefix="headstart-export-") as name:
+    with (
+        disk_full_named(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="headstart-export-") as name,
+    ):
         folder = Path(name)
         records.write_json(folder / JOB, job)
         command = [sys.executable, "-m", __name__, name]
@@ -144,4 +148,7 @@ def _least_ms(answer: Callable[[pixels.Pixels], object], pictures: pixels.Pixels
 
 
 if __name__ == "__main__":
-    _inspect(Path(sys.argv[1]))
+    try:
+        _inspect(Path(sys.argv[1]))
+    except HeadstartError as told:
+        sys.exit(told.problem)

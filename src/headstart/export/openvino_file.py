@@ -11,7 +11,7 @@ import numpy as np
 
 from headstart.base.errors import disk_full_named
 from headstart.export.network import Network
-from headstart.networks.backbones import import_openvino
+from headstart.networks import engine
 
 if TYPE_CHECKING:
     import openvino
@@ -31,8 +31,6 @@ def write(network: Network, path: Path, precision: str) -> None:
         MissingPackage: NNCF, which quantises, is not installed.
         DiskFull: No space is left.
     """
-    openvino = import_openvino()
-
     graph = network.openvino.clone()
     _convolve_head(graph)
     _reshape_plainly(graph)
@@ -42,7 +40,7 @@ def write(network: Network, path: Path, precision: str) -> None:
     for key, value in model_info(network).items():
         graph.set_rt_info(value, [SECTION, key])
     with disk_full_named(path.parent):
-        openvino.save_model(graph, path, compress_to_fp16=precision == "f16")
+        engine.write_graph(graph, path, is_halved=precision == "f16")
 
 
 def _convolve_head(graph: "openvino.Model") -> None:
@@ -119,7 +117,10 @@ def _quantised(graph: "openvino.Model", network: Network) -> "openvino.Model":
 
 
 def _nncf() -> Any:
-    """Return NNCF, imported so that it reports to nobody (see `import_openvino`) and tells only of faults."""
+    """Return NNCF, imported so that it reports to nobody and tells only of faults.
+
+    See `backbones.import_openvino`.
+    """
     if "nncf" not in sys.modules:
         kept = sys.modules.get("openvino_telemetry")
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -142,10 +142,8 @@ def _try(
     one: Format, precision: str, network: Network, expected: Expected, target: Path, progress: Progress
 ) -> Export:
     subject = network.subject
-    with disk_full_named(target):
-        target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".") as name:
-        beside = Path(name) / "export"
+    with disk_full_named(target), _room_in(target) as room:
+        beside = room / "export"
         beside.mkdir()
         path = beside / one.file
         with progress.stage(f"Writing {one.name} in {precision}", 1, "files") as advance:
@@ -180,6 +178,14 @@ def _try(
         batch_latency_ms=found.report.batch_latency_ms,
         batch=BATCH,
     )
+
+
+@contextlib.contextmanager
+def _room_in(target: Path) -> Iterator[Path]:
+    """Give a folder in the one that files are handed out in, to be removed with what is left in it."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".") as name:
+        yield Path(name)
 
 
 @contextlib.contextmanager

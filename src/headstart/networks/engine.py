@@ -243,12 +243,7 @@ class OpenVINOEngine(Engine):
 
     def write(self, folder: Path) -> None:
         """Write graph.xml and graph.bin, in float32; see `Engine`."""
-        openvino = import_openvino()
-
-        try:
-            openvino.save_model(self.graph, folder / filenames.GRAPH, compress_to_fp16=False)
-        except RuntimeError as error:
-            raise _why_not_written(self.graph, folder / filenames.GRAPH) from error
+        write_graph(self.graph, folder / filenames.GRAPH)
 
     @property
     def image_size_px(self) -> int:
@@ -624,6 +619,17 @@ def check_parity(model: "Model", engine: Engine, examples: Pixels) -> None:
 def _write_sealed(engine: Engine, folder: Path) -> None:
     engine.write(folder)
     checksums.write(folder)
+
+
+def write_graph(graph: "openvino.Model", path: Path, *, is_halved: bool = False) -> None:
+    """Write a graph as an .xml file and a .bin file beside it, the latter in float16 where it is halved.
+
+    Raises what the file system raises.
+    """
+    try:
+        import_openvino().save_model(graph, path, compress_to_fp16=is_halved)
+    except RuntimeError as error:
+        raise _why_not_written(graph, path) from error
 
 
 def _why_not_written(graph: "openvino.Model", path: Path) -> OSError:

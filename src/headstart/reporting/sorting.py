@@ -77,7 +77,8 @@ class Sorter:
         source, name = Path(prediction.path), self.folder_of(prediction)
         folder = self._folder / name
         try:
-            placed = self._placed(source, folder)
+            with disk_full_named(self._folder):
+                placed = self._placed(source, folder)
         except FileNotFoundError as error:
             raise ChangedPhoto(
                 f"{source} was removed before it was sorted.", "Put it back, and run the command again."
@@ -131,13 +132,12 @@ class Sorter:
         if self._is_linked:
             path.symlink_to(source.resolve(strict=True))
             return
-        with disk_full_named(self._folder):
-            path.open("xb").close()
-            try:
-                shutil.copy2(source, path)
-            except BaseException:
-                path.unlink()
-                raise
+        path.open("xb").close()
+        try:
+            shutil.copy2(source, path)
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def folder_names(class_names: Iterable[str]) -> dict[str, str]:

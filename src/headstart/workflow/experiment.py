@@ -72,7 +72,8 @@ def compare(
 
     Returns:
         The results; the run folder holds them too, with the recommended model. Where the run folder
-        is finished already, with equal settings and photos, its results are returned and nothing is done.
+        is finished already, with equal settings and photos, its results are returned and nothing is done,
+        but for a report that is asked for and missing.
 
     Raises:
         DataError: The photos are not there, or not such that they can be compared on.
@@ -92,6 +93,8 @@ def compare(
         if run.is_finished:
             results = run.results()
             if is_current(run, settings, progress, update=update):
+                if not is_described(run, settings):  # it was ended just before
+                    describe(run, settings)
                 return results
         target = run.update if run.is_finished else run
         with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
@@ -232,6 +235,13 @@ def judge_labels(answers: Sequence[Answers], run: Run, photos: Photos, settings:
     rows = [one.row() for one in found.suspects]
     records.write_csv(run.folder / filenames.SUSPECTS, filenames.SUSPECTS_COLUMNS, rows)
     return found
+
+
+def is_described(run: Run, settings: Settings) -> bool:
+    """Say whether a finished run has its report and its model card, if they are asked for."""
+    return not settings.report or all(
+        (run.folder / name).exists() for name in (filenames.REPORT, filenames.CARD)
+    )
 
 
 def describe(run: Run, settings: Settings) -> list[Path]:

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from headstart.base import filenames
-from headstart.base.errors import DataError, NoSuchData, RunError, SettingsError, WeightsError
+from headstart.base.errors import (
+    DataError,
+    NoSuchData,
+    RunError,
+    SettingsError,
+    WeightsError,
+    disk_full_named,
+)
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings, from_toml
 from headstart.networks import backbones, engine, versions, weights
@@ -119,7 +126,10 @@ def replay(
     versions = version_differences(then.results)
     if versions:
         progress.remark(_said(versions))
-    with tempfile.TemporaryDirectory(prefix="headstart-replay-") as kept:
+    with (
+        disk_full_named(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix="headstart-replay-") as kept,
+    ):
         store_path = Path(kept) / "store.sqlite"
         check_photos(then, settings, store_path, progress)
         check_weights(then.results, settings, progress)

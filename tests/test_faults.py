@@ -1,0 +1,345 @@
+"""A disk that fails wherever Headstart writes ends a command in a clear message, and loses nothing."""
+
+import errno
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Finished, write_mixed_photos
+from faults import Planter, places, walk
+
+from headstart.base import records
+from headstart.base.errors import DiskFull, SettingsError
+from headstart.base.settings import Settings
+from headstart.cli import main
+from headstart.networks import backbones, engine
+from headstart.networks.sweep import Fed, Squares
+from headstart.reporting import tracking
+from headstart.results.comparison import Results
+
+TESTS = Path(__file__).parent
+
+OF_FEATURES = {
+    "networks/classifier:Classifier.save",
+    "networks/engine:Engine.save",
+    "networks/pieces:Pieces.save",
+    "photos/splits:write_csv",
+    "reporting/card:write",
+    "reporting/report:draw",
+    "results/run:Run.decide",
+    "results/run:Run.finish",
+    "results/run:Run.keep_model",
+    "results/run:_locked",
+    "results/run:claim",
+    "results/snapshot:write",
+    "storage/checksums:write",
+    "storage/database:_connect_with",
+    "storage/database:_turn",
+    "workflow/experiment:judge_labels",
+    "workflow/illustration:write",
+    "workflow/preparation:_audit",
+    "workflow/scoring:measure",
+    "workflow/techniques/draft:Draft.keep",
+}
+"""Where a comparison by features writes, small photos and no large features among them."""
+
+OF_FINE_TUNING = {
+    "networks/engine:convert",
+    "training/activations:Kept.__init__",
+    "training/activations:_reserve",
+    "training/activations:Kept._keep",
+    "training/finetune:Tuner._keep",
+    "workflow/techniques/draft:Draft.asked",
+    "workflow/techniques/draft:Draft.end",
+    "workflow/techniques/draft:Draft.keep_answers",
+    "workflow/techniques/tuning:Tuning._effects",
+}
+
+OF_EXPORTS = {
+    "export/inspection:inspect",
+    "export/litert_file:write",
+    "export/onnx_file:_quantise",
+    "export/onnx_file:write",
+    "export/shipment:_record",
+    "export/shipment:_replace",
+    "export/shipment:_room_in",
+    "export/shipment:_try",
+    "export/tensorflow_files:write_keras",
+    "export/tensorflow_files:write_saved_model",
+}
+
+OF_PREDICTIONS = {
+    "reporting/lines:new_file",
+    "reporting/sorting:Sorter._make",
+    "reporting/sorting:Sorter._placed",
+}
+
+OF_CHECKS = {"workflow/check:write"}
+
+OF_A_REPLAY = {"workflow/replay:replay"}
+
+OF_LIBRARIES = {
+    "export/litert_file:_save_frozen": "litert",
+    "export/openvino_file:write": "openvino",
+}
+"""What libraries write that are no Python, with the format of which it is: a really full disk tells."""
+
+ELSEWHERE = {
+    "export/inspection:_inspect": "test_faults.py::test_an_inspector_without_room_is_told",
+    "networks/engine:KerasEngine.write": "test_faults.py::test_a_network_of_keras_on_a_full_disk",
+    "networks/engine:OpenVINOEngine.write": "networks/test_engine.py"
+    "::test_a_disk_too_small_for_a_graph_is_told",
+    "networks/engine:_keep": "networks/test_engine.py"
+    "::test_a_disk_too_small_for_a_kept_graph_names_the_cache",
+    "networks/engine:_why_not_written": "networks/test_engine.py::test_a_disk_too_small_for_a_graph_is_told",
+    "networks/engine:write_graph": "networks/test_engine.py::test_a_disk_too_small_for_a_graph_is_told",
+    "networks/keras_weights:_download": "networks/test_keras_weights.py::test_a_full_disk_is_named",
+    "networks/keras_weights:_fetch": "networks/test_keras_weights.py::test_a_full_disk_is_named",
+    "networks/keras_weights:_temporary": "networks/test_keras_weights.py::test_a_full_disk_is_named",
+    "networks/sweep:Squares.take": "test_faults.py::test_squares_on_a_full_disk",
+    "networks/vectors:Filed.__setitem__": "networks/test_vectors.py::test_a_full_disk_is_named",
+    "networks/vectors:Filed.create": "networks/test_vectors.py::test_a_full_disk_is_named",
+    "reporting/tracking/tensorboard:EventFile.__init__": "test_faults.py::test_a_log_on_a_full_disk",
+    "results/run:Run.adopt": "workflow/test_experiment.py"
+    "::test_an_update_that_is_interrupted_loses_nothing_and_goes_on",
+    "storage/wheels:_unpack": "storage/test_wheels.py::test_a_full_disk_is_named",
+    "storage/wheels:_workspace": "storage/test_wheels.py::test_a_full_disk_is_named",
+    "storage/wheels:extract_file": "storage/test_wheels.py::test_a_full_disk_is_named",
+    "storage/wheels:extract_tree": "storage/test_wheels.py::test_a_full_disk_is_named",
+    "training/activations:_has_room": "training/test_activations.py"
+    "::test_a_disk_that_is_full_by_then_is_told",
+}
+"""Places that a test elsewhere lets fail, since few runs come to them."""
+
+NO_ROOM_NEEDED = {
+    "export/shipment:_hushed",  # to nowhere
+    "networks/backbones:_hushed",  # to nowhere
+    "networks/engine:_join_openvino",  # in a graph in memory
+    "results/gallery:_webp",  # to memory
+    "storage/cache:discard",  # it removes
+    "storage/database:_connect_at_rest",  # it reads
+    "workflow/preparation:prepare",  # by photos/splits
+}
+"""What looks like writing, and needs no room of its own."""
+
+FULL = re.compile(
+    r"No space is left on the disk that holds (\S+)\.\n"
+    r"Free some space, or name a folder on another disk: --out RUN for the run, HEADSTART_CACHE=FOLDER for "
+    r"what is kept between runs, TMPDIR=FOLDER for what is temporary\.\n$"
+)
+READ_ONLY = re.compile(
+    r"(\S+)( cannot be written)?: Read-only file system\.\n"
+    r"(Name a folder that you may write to: --out RUN for the run, HEADSTART_CACHE=FOLDER for what is kept "
+    r"between runs|Name another folder: --out RUN)\.\n$"
+)
+TABLES = {"split.csv", "predictions.csv", "suspects.csv", "quarantine.csv"}
+"""All but photos.csv, which has the times of the photos."""
+
+MESSAGES = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY}
+
+
+def test_every_place_that_writes_has_a_fault_planted() -> None:
+    """A new one fails here until a fault is planted at it and it stands in one of the lists above."""
+    reached = OF_FEATURES | OF_FINE_TUNING | OF_EXPORTS | OF_PREDICTIONS | OF_CHECKS | OF_A_REPLAY
+    assert places() == reached | {*OF_LIBRARIES} | {*ELSEWHERE} | NO_ROOM_NEEDED
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_the_test_that_plants_it_is_there(place: str) -> None:
+    file, _, name = ELSEWHERE[place].partition("::")
+    assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8")
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, words)))
+
+
+def failing(number: int, *words: object) -> Planter:
+    """Give a command until it is through, and return where the disk failed meanwhile.
+
+    Each time that it fails it must say so, and name a folder that is there.
+    """
+    planter = Planter(number)
+
+    def attempt() -> bool:
+        done = run(*words)
+        if done.exit_code == 0:
+            return True
+        told = MESSAGES[number].search(done.stderr)
+        assert told, f"{planter.failed[-1]}: {done.stderr} {done.exception!r}"
+        assert done.exit_code == 1
+        assert "Traceback" not in done.stderr
+        return False
+
+    walk(planter, attempt)
+    return planter
+
+
+def compare(folder: Path, techniques: str) -> tuple[object, ...]:
+    photos, run_folder = folder / "photos", folder / "run"
+    words = ("--backbones", "tiny", "--techniques", techniques, "--epochs", 1, "--folds", 0)
+    return ("compare", photos, *words, "--out", run_folder)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What a run came to, but for times and versions, and which files are there."""
+    results = records.read_json(folder / "results.json", Results)
+    found = [
+        (one.name, one.validation, one.test, one.calibration, one.training) for one in results.candidates
+    ]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    tables = {name: (folder / name).read_bytes() for name in names if name in TABLES}
+    return {"candidates": found, "recommended": results.recommended, "files": names, "tables": tables}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(errno.ENOSPC, id="full"),
+        pytest.param(errno.EROFS, id="read-only", marks=pytest.mark.slow),
+    ],
+)
+def test_a_comparison_by_features_on_a_disk_that_fails_everywhere(number: int, tmp_path: Path) -> None:
+    check_comparison("features", OF_FEATURES, number, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_comparison_by_both_on_a_disk_that_fails_everywhere(tmp_path: Path) -> None:
+    check_comparison("features,finetune", OF_FEATURES | OF_FINE_TUNING, errno.ENOSPC, tmp_path)
+
+
+def check_comparison(techniques: str, expected: set[str], number: int, folder: Path) -> None:
+    for name in ("disturbed", "undisturbed"):
+        write_mixed_photos(folder / name / "photos")
+    photos = {path: path.read_bytes() for path in (folder / "disturbed" / "photos").rglob("*.*")}
+    planter = failing(number, *compare(folder / "disturbed", techniques))
+    done = run(*compare(folder / "undisturbed", techniques))
+    assert done.exit_code == 0, done.stderr
+    assert outcome(folder / "disturbed" / "run") == outcome(folder / "undisturbed" / "run")
+    assert {path: path.read_bytes() for path in photos} == photos
+    # What the store keeps of a command before, such as an opened network, is not written again.
+    assert planter.places - {"networks/engine:_frozen"} == expected
+
+
+@pytest.mark.slow
+def test_exports_to_a_disk_that_fails_everywhere(finished: Finished, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("ai_edge_litert")
+    copy = shutil.copytree(finished.folder, tmp_path / "run")
+    words = ("export", copy, "--overwrite", "--format")
+    reached = failing(errno.ENOSPC, *words, "keras,savedmodel,openvino,onnx,litert").places
+    reached |= failing(errno.ENOSPC, *words, "onnx", "--precision", "int8").places
+    assert reached >= OF_EXPORTS
+    names = {path.name for path in (copy / "exports").iterdir()}
+    assert names >= {"keras-f32", "litert-f32", "onnx-f32", "openvino-f32", "savedmodel-f32"}
+    assert not any(name.startswith(".") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*OF_LIBRARIES.values(), "savedmodel"])
+def test_an_export_to_a_disk_that_is_really_full(
+    name: str,
+    finished: Finished,
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy, disk = shutil.copytree(finished.folder, tmp_path / "run"), small_disk(24)
+    if name == "litert":  # by way of a SavedModel that is temporary
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    done = run("export", copy, "--format", name, *(() if name == "litert" else ("--out", disk / "exports")))
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = FULL.search(done.stderr)
+    assert told, done.stderr
+    assert told[1].startswith(str(disk))
+
+
+def test_predictions_on_a_disk_that_fails_everywhere(garments: Path, tmp_path: Path) -> None:
+    write_mixed_photos(tmp_path / "photos")
+    sources = sorted((tmp_path / "photos" / "red").iterdir())
+    planter = Planter(errno.ENOSPC)
+    numbers = iter(range(100))
+
+    def attempt() -> bool:
+        """Each to a new table, for nothing is overwritten."""
+        table = tmp_path / "tables" / f"{next(numbers)}.csv"
+        done = run("predict", garments, *sources, "--csv", table, "--sort-into", tmp_path / "sorted")
+        assert done.exit_code == 0 or FULL.search(done.stderr), (done.stderr, done.exception)
+        return done.exit_code == 0
+
+    walk(planter, attempt)
+    assert planter.places == OF_PREDICTIONS
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "sorted").rglob("*.jpg")}
+    assert kept == {path.name: path.read_bytes() for path in sources}
+
+
+def test_a_list_of_findings_on_a_disk_that_fails(tmp_path: Path) -> None:
+    write_mixed_photos(tmp_path / "photos")
+    words = ("check", tmp_path / "photos", "--fix", "list", "--out", tmp_path / "found")
+    assert failing(errno.ENOSPC, *words).places >= OF_CHECKS
+
+
+@pytest.mark.slow
+def test_a_replay_on_a_disk_that_fails(finished: Finished, tmp_path: Path) -> None:
+    words = ("replay", finished.folder, "--out", tmp_path / "again")
+    assert failing(errno.ENOSPC, *words).places >= OF_A_REPLAY
+
+
+def test_squares_on_a_full_disk(tmp_path: Path) -> None:
+    squares, planter = Squares(tmp_path / "squares", [8], "squash"), Planter(errno.ENOSPC)
+    fed = Fed("00", {8: np.full((8, 8, 3), 7, np.uint8)}, ())
+    for _ in range(2):
+        with pytest.raises(DiskFull, match=f"the disk that holds {tmp_path / 'squares'}"), planter.planted():
+            squares.take([fed])
+    assert planter.failed == [
+        ("networks/sweep:Squares.take", "os.mkdir "),
+        ("networks/sweep:Squares.take", "open .squares"),
+    ]
+    with planter.planted():
+        squares.take([fed])
+    assert [one.tolist() for one in squares.read(["00"], 8)] == [fed.squares[8].tolist()]
+
+
+def test_a_network_of_keras_on_a_full_disk(tmp_path: Path) -> None:
+    network, planter = engine.KerasEngine(backbones.build("tiny")), Planter(errno.ENOSPC)
+    for _ in range(2):
+        with pytest.raises(DiskFull, match=f"the disk that holds {tmp_path}"), planter.planted():
+            network.save(tmp_path)
+        assert [*tmp_path.iterdir()] == []
+    assert ("networks/engine:KerasEngine.write", "open .keras") in planter.failed
+
+
+def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
+    planter, settings = Planter(errno.ENOSPC), Settings(data="photos", out=str(tmp_path / "run"))
+    for _ in range(2):
+        with (
+            planter.planted(),
+            pytest.raises(SettingsError, match="No space left"),
+            tracking.opened(settings, tensorboard=tmp_path / "logs"),
+        ):
+            raise AssertionError("it could not be opened")
+    assert planter.places == {"reporting/tracking/tensorboard:EventFile.__init__"}
+    assert [what.split()[0] for _, what in planter.failed] == ["os.mkdir", "open"]
+
+
+@pytest.mark.slow
+def test_an_inspector_without_room_is_told(
+    finished: Finished,
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is a process of its own: what it cannot write, the one that asked it tells."""
+    copy, disk = shutil.copytree(finished.folder, tmp_path / "run"), small_disk(4)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    done = run("export", copy, "--format", "openvino", "--quiet")
+    assert done.exit_code == 1
+    place = rf"{disk}/headstart-export-\S+"
+    told = rf"OpenVINO cannot use the file: No space is left on the disk that holds {place}\."
+    assert re.search(told, done.output)
