@@ -1,10 +1,17 @@
 """A disk that fails wherever Headstart writes ends a command in a clear message, and loses nothing."""
 
 import errno
+import itertools
+import os
 import re
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +29,8 @@ from headstart.networks import backbones, engine
 from headstart.networks.sweep import Fed, Squares
 from headstart.reporting import tracking
 from headstart.results.comparison import Results
+from headstart.workflow import experiment, preparation
+from headstart.workflow.preparation import Photos
 
 TESTS = Path(__file__).parent
 
@@ -343,3 +352,118 @@ def test_an_inspector_without_room_is_told(
     place = rf"{disk}/headstart-export-\S+"
     told = rf"OpenVINO cannot use the file: No space is left on the disk that holds {place}\."
     assert re.search(told, done.output)
+
+
+@pytest.fixture
+def probed(tmp_path: Path) -> Iterator[tuple[Path, tuple[object, ...]]]:
+    """A folder of photos and the words of a comparison of them by features, into `run` beside it."""
+    write_mixed_photos(tmp_path / "photos")
+    yield tmp_path / "photos", compare(tmp_path, "features")
+
+
+@pytest.mark.parametrize(("is_gone", "what"), [(True, "is gone"), (False, "was changed")])
+def test_a_photo_that_goes_or_changes_after_it_was_checked(
+    is_gone: bool, what: str, probed: tuple[Path, tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No figure is told of a photo that is another by now; put back, the same command is through."""
+    _, words = probed
+    before = dict[Path, bytes]()
+
+    def prepared(*args: Any) -> Photos:
+        found = preparation.prepare(*args)
+        for file in found.test.files:
+            before[file] = file.read_bytes()
+            file.unlink() if is_gone else file.write_bytes(before[file] + b" ")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "prepare", prepared)
+        done = run(*words, "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    first = next(iter(before))
+    assert done.stderr == (
+        f"{first} {what} since it was checked.\nLeave the photos as they are while it works, "
+        "and run the same command again.\n"
+    )
+    for file, content in before.items():
+        file.write_bytes(content)
+    assert run(*words, "--quiet").exit_code == 0
+
+
+def test_a_clock_that_jumps(
+    probed: tuple[Path, tuple[object, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Durations are taken from another clock, and what is kept is found by what it is made from."""
+    _, words = probed
+    years = itertools.cycle((0.0, 1e9, -1e9, 3e7))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 1.7e9 + next(years))
+        assert run(*words).exit_code == 0
+    still = run(*words[:-1], tmp_path / "still")
+    assert still.exit_code == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "still")
+    seconds = records.read_json(tmp_path / "run" / "results.json", Results).candidates[0].seconds
+    assert all(0 <= one < 600 for one in seconds.values())
+
+
+def test_too_little_memory_is_told(
+    probed: tuple[Path, tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object) -> None:
+        np.empty(1 << 50)  # more than a process can address
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "measure", measure)
+        done = run(*probed[1], "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "There is not enough memory for it.\n"
+        "End other programs, or raise the limit (`ulimit -v`, a container's). "
+        "The same command goes on with what it has kept.\n"
+    )
+    assert run(*probed[1], "--quiet").exit_code == 0
+
+
+@pytest.mark.slow
+def test_two_comparisons_and_a_prediction_at_once_on_one_cache(garments: Path, tmp_path: Path) -> None:
+    """All of them answer what they answer alone, and the store is whole."""
+    write_mixed_photos(tmp_path / "photos")
+    environment = os.environ | {"HEADSTART_CACHE": str(tmp_path / "cache")}
+    asked = ("predict", garments, *sorted((tmp_path / "photos" / "red").glob("*.jpg")), "--json")
+    commands = [
+        (*compare(tmp_path, "features")[:-1], tmp_path / "one"),
+        (*compare(tmp_path, "features")[:-1], tmp_path / "other"),
+        asked,
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "headstart", *map(str, words)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for words in commands
+    ]
+    said = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert not any("begins anew" in stderr or "Nothing more is kept" in stderr for _, stderr in said)
+    assert said[2][0] == run(*asked).stdout
+    assert run(*compare(tmp_path, "features")).exit_code == 0
+    alone = outcome(tmp_path / "run")
+    assert outcome(tmp_path / "one") == outcome(tmp_path / "other") == alone
+    with sqlite3.connect(tmp_path / "cache" / "store.sqlite") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_lock_of_a_killed_process_holds_nobody_up(probed: tuple[Path, tuple[object, ...]]) -> None:
+    """The system lets go of it, whatever the file that is left says."""
+    folder = probed[0].parent / "run"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from headstart.results.run import _locked\n"
+        "with _locked(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / ".lock").exists()
+    assert run(*probed[1], "--quiet").exit_code == 0

@@ -19,7 +19,7 @@ import click
 
 from headstart import __version__
 from headstart.base import interruption
-from headstart.base.errors import HeadstartError, MissingPackage, SettingsError
+from headstart.base.errors import HeadstartError, MissingPackage, SettingsError, lacks_memory
 from headstart.base.interruption import Interrupted
 from headstart.base.settings import AUTO, TECHNIQUES, Reading, Serving, Settings, from_toml
 
@@ -96,6 +96,11 @@ NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBI
 ELSEWHERE = (
     "Name a folder that you may write to: --out RUN for the run, "
     "HEADSTART_CACHE=FOLDER for what is kept between runs."
+)
+
+MORE_MEMORY = (
+    "End other programs, or raise the limit (`ulimit -v`, a container's). "
+    "The same command goes on with what it has kept."
 )
 
 RESUMED = ("compare", "train")
@@ -273,6 +278,11 @@ class Guard(click.Group):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"{where}{error.strerror}.\n{ELSEWHERE}", err=True)
+            context.exit(1)
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            click.echo(f"There is not enough memory for it.\n{MORE_MEMORY}", err=True)
             context.exit(1)
 
 

@@ -145,3 +145,17 @@ def _is_of_a_full_disk(error: Exception) -> bool:
     """Tell by the text, too: errors of TensorFlow have no number."""
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+
+
+NO_MEMORY = (
+    "bad_alloc",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "can't start new thread",
+)
+"""What OpenVINO, TensorFlow and threads say where there is no memory for them."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Say whether an error, whichever library raised it, is for lack of memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
