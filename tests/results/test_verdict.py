@@ -202,6 +202,15 @@ def test_what_cannot_be_told_apart_is_not_called_alike() -> None:
     )
 
 
+def test_of_several_that_cannot_be_told_apart_the_nearest_and_the_farthest_are_named() -> None:
+    found = [compared(one, MOBILE, gain, "unclear") for one, gain in ((FINETUNE, 0.01), (LITE0, -0.01))]
+    assert rivals(MOBILE, *found) == (
+        "On test it cannot be told apart from 2 of 2 others on these 400 photos (it could differ by up to "
+        "2.5 points from lite0 with finetune, the nearest, and by up to 3.0 from lite0 with features, the "
+        "farthest)."
+    )
+
+
 def test_one_of_several_came_out_better() -> None:
     found = (compared(LITE0, MOBILE, 0.03, "better"), compared(FINETUNE, MOBILE, 0.0, "unclear"))
     assert rivals(MOBILE, *found) == (

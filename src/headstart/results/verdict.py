@@ -331,7 +331,7 @@ def _rivals(use: Candidate, evidence: Evidence) -> str:
     }
     told = [
         _beaten(names["worse"], len(found)),
-        *(_not_told_apart(one) for one in names["unclear"]),
+        _not_told_apart(names["unclear"], len(found)),
         *(_beats(one) for one in names["better"]),
     ]
     said = [one for one in told if one]
@@ -350,10 +350,19 @@ def _beaten(worse: Sequence[Comparison], n_others: int) -> str:
     return f"{which} {_other(nearest)} ({_differs(nearest)})"
 
 
-def _not_told_apart(one: Comparison) -> str:
+def _not_told_apart(unclear: Sequence[Comparison], n_others: int) -> str:
+    if not unclear:
+        return ""
+    by_distance = sorted(unclear, key=lambda one: one.at_most)
+    nearest, farthest = by_distance[0], by_distance[-1]
+    photos = f"on these {nearest.n_images:,} photos"
+    if len(unclear) == 1:
+        told = f"they could differ by up to {100 * nearest.at_most:.1f} points"
+        return f"cannot be told apart from {_other(nearest)} {photos} ({told})"
     return (
-        f"cannot be told apart from {_other(one)} on these {one.n_images:,} photos (they could differ by up "
-        f"to {100 * one.at_most:.1f} points)"
+        f"cannot be told apart from {len(unclear):,} of {n_others:,} others {photos} (it could differ by up "
+        f"to {100 * nearest.at_most:.1f} points from {_other(nearest)}, the nearest, and by up to "
+        f"{100 * farthest.at_most:.1f} from {_other(farthest)}, the farthest)"
     )
 
 
