@@ -73,7 +73,7 @@ class Machines:
     def read(self, files: Sequence[str], opened: Sequence[Opened], bench: Bench) -> Sequence[str]:
         """Have photos read; see `headstart.workflow.techniques.bench.Readers`.
 
-        What dies with a machine is done again by another.
+        What dies with a machine is Ray's to give to another.
 
         Raises:
             ClusterError: A machine would give other numbers.
