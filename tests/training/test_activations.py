@@ -103,6 +103,10 @@ def test_what_does_not_fit_into_float16_is_computed_live(view: View, tmp_path: P
     assert rows(inputs, [0], 1).max() > 65504
 
 
+TAILS = [[(index, 2) for index in range(first, 10)] for first in (8, 4, 0)]
+"""Of the second view: the last block, and those before it that were in work when the photo was read ahead."""
+
+
 class Counted:
     """A view that counts what is asked, and fails at the photo that is told."""
 
@@ -130,7 +134,7 @@ def test_interrupted_they_go_on_with_the_blocks_that_are_whole(
 ) -> None:
     again = Counted(view)
     kept = prepared(trunk, again, 2, interrupted)
-    assert sorted(again.asked) == [(8, 2), (9, 2)]
+    assert sorted(again.asked) in TAILS
     whole = prepared(trunk, view, 2, tmp_path_factory.mktemp("whole"))
     for epoch in (1, 2):
         assert np.array_equal(rows(kept, [*range(10)], epoch), rows(whole, [*range(10)], epoch))
@@ -149,7 +153,9 @@ def test_a_block_with_flipped_bytes_is_computed_again(trunk: Engine, view: View,
         stream.write(flipped)
     again = Counted(view)
     kept = prepared(trunk, again, 2, interrupted)
-    assert sorted(again.asked) == [(8, 1), (8, 2), (9, 1), (9, 2)]
+    of_first = [(8, 1), (9, 1)]
+    assert sorted(set(again.asked) - set(of_first)) in TAILS
+    assert set(of_first) <= set(again.asked)
     assert np.array_equal(rows(kept, [*range(10)], 1), expected.astype(np.float32))
 
 
