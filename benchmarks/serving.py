@@ -4,11 +4,13 @@ python benchmarks/serving.py ../shared/data [--run RUN] [--seconds 600] [--clien
 
 By turns on the same cores: the engine alone from files, as `headstart predict` runs it; the server with
 photos; with a tenth of bad requests; a plain server of the same network, FastAPI and Keras as people write
-it. The clients are locust's (`pip install locust`), on this machine too: what they take, the servers lack.
+it. The clients are locust's (`pip install locust`), on this machine too: what they take, the servers lack. So
+the rate is also taken by wrk's (`apt install wrk`), a minute long, which take next to nothing.
 """
 
 import argparse
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -50,14 +52,14 @@ def main() -> None:
             "seconds": asked.seconds,
             "clients": asked.clients,
             "start": started(own),
+            "light": by_wrk(own, run, photos, min(60, asked.seconds), asked.clients),
             "files_before": from_files(run, photos, min(20, asked.seconds)),
             "photos": under_load(own, photos, asked.seconds, asked.clients, bad=0.0),
             "a_tenth_bad": under_load(own, photos, asked.seconds, asked.clients, bad=0.1),
             "plain_keras": under_load(plain, photos, min(60, max(20, asked.seconds)), asked.clients, bad=0.0),
             "files_after": from_files(run, photos, min(20, asked.seconds)),
         }
-    raw = (figures["files_before"] + figures["files_after"]) / 2
-    figures["part_of_raw"] = figures["photos"]["photo"]["per_second"] / raw
+    figures["part_of_raw"] = figures["light"]["per_second"] / figures["light"]["files_per_second"]
     figures["times_plain"] = (
         figures["photos"]["photo"]["per_second"] / figures["plain_keras"]["photo"]["per_second"]
     )
@@ -114,6 +116,19 @@ def from_files(run: Path, photos: Path, seconds: float) -> float:
         if time.perf_counter() - begun > seconds:
             break
     return count / (time.perf_counter() - begun)
+
+
+def by_wrk(command: list[str], run: Path, photos: Path, seconds: int, clients: int) -> dict[str, float]:
+    """What wrk's clients saw, with photos a second from files just before and after."""
+    files = sorted(map(str, photos.rglob("*.jpg")))[::5]
+    words = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(HERE / "serving_clients.lua")]
+    words += [f"http://127.0.0.1:{PORT}", "--", *files]
+    before = from_files(run, photos, seconds / 3)
+    with listening(command):
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    after = from_files(run, photos, seconds / 3)
+    return found | {"files_per_second": (before + after) / 2}
 
 
 def under_load(command: list[str], photos: Path, seconds: int, clients: int, *, bad: float) -> dict[str, Any]:
