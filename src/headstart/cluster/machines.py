@@ -1,6 +1,7 @@
 """The machines of a cluster, as Ray knows them, and work that is given to them."""
 
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ AT_ONCE = 64
 
 BLOCK = 4 * AT_ONCE
 """Photos of one task, which is done again as a whole where its machine dies."""
+
+
+PATIENCE_S = 10
+"""Seconds that a cluster may take to answer."""
 
 
 @contextmanager
@@ -55,16 +60,29 @@ def connected(address: str) -> Iterator["Machines"]:
 def _begin(address: str) -> None:
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    # Asked beforehand, for Ray tries for minutes and then ends the process.
+    if address != "auto" and not _answers(address):
+        raise ClusterError(
+            f"No Ray cluster answers at {address}.",
+            "Begin one with `ray start --head`, and name it as it then says.",
+        )
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except ConnectionError as error:
+        ray.init(address=address, **quiet)
+    except ConnectionError:
         if address != "auto":
-            raise ClusterError(
-                f"No Ray cluster answers at {address}.",
-                "Begin one with `ray start --head`, and name it as it then says.",
-            ) from error
-        ray.init(**quiet)
+            raise
+        ray.init(include_dashboard=False, **quiet)
+
+
+def _answers(address: str) -> bool:
+    """Say whether anything listens at HOST:PORT."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class Machines:
