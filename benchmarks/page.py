@@ -342,6 +342,7 @@ def phone_photos(figures: dict[str, Any]) -> str:
 def main() -> None:
     """Write the page."""
     kept = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    kept.pop("exports", None)  # whose page is docs/exports.md
     about = [
         f"- {name}: {one['measured_on']['date']}, {one['measured_on']['processor']}, "
         f"{one['measured_on']['cores']} cores"
