@@ -11,6 +11,8 @@ from typing import Any
 
 from measured import RESULTS
 
+from headstart.base.words import in_a_list
+
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 INTRODUCTION = """\
@@ -126,6 +128,33 @@ def finetuning(figures: dict[str, Any]) -> str:
 {", ".join(map(str, figures["seeds"]))}; images/s through all passes, the trunk and measuring included:
 
 {table(("activations", "images/s", "validation", "test (least to most)"), rows)}"""
+
+
+def decisions(figures: dict[str, Any]) -> str:
+    """Return what all candidates come to with several seeds, and how often each was recommended."""
+    rows = []
+    for photos, runs in figures["sets"].items():
+        for name in runs[0]["candidates"]:
+            own = [run["candidates"][name] for run in runs]
+            tests = [one["test"] for one in own]
+            rows.append(
+                (
+                    photos,
+                    name.replace("/", ", "),
+                    f"{mean([one['validation'] for one in own]):.1%}",
+                    f"{mean(tests):.1%} ({', '.join(f'{one:.1%}' for one in tests)})",
+                    f"{mean([one['log_loss'] for one in own]):.3f}",
+                    str(sum(run["recommended"] == name for run in runs)),
+                )
+            )
+    seeds = in_a_list([str(seed) for seed in figures["seeds"]])
+    return f"""\
+## Features, fine-tuning and means of both, by seed
+
+`headstart compare` by default, seeds {seeds}; a+b by features is two backbones under one head, by \
+fine-tuning the mean of two networks. Means over seeds, of test each seed's too:
+
+{table(("photos", "candidate", "validation", "test", "log loss", "recommended"), rows)}"""
 
 
 def passes(figures: dict[str, Any]) -> str:
@@ -358,6 +387,7 @@ def main() -> None:
         extraction,
         phone_photos,
         commands,
+        decisions,
         finetuning,
         passes,
         plain_loop,
