@@ -36,7 +36,7 @@ class Activations(ABC):
 
     @abstractmethod
     def rows(self, order: Sequence[int], epoch: int) -> Iterator[Floats]:
-        """Yield one input, float32 (H, W, C), for each index in `order`, in the view of a pass (1, 2, …)."""
+        """Yield what the tail eats, float32, for each index in `order`, in the view of a pass (1, 2, …)."""
 
 
 class Live(Activations):
@@ -60,7 +60,7 @@ class Live(Activations):
 
 
 class Kept(Activations):
-    """Computed once, as float16 in a memory-mapped file (V, N, H, W, C); pass p sees view 1 + (p - 1) % V.
+    """Computed once, as float16 in a memory-mapped file (V, N, L); pass p sees view 1 + (p - 1) % V.
 
     Where passes are as many as views it gives what `Live` gives, to float16's precision. Of those that an
     interrupted training left, each block that is whole is taken as it is.
@@ -114,7 +114,7 @@ class Kept(Activations):
         return [
             block
             for block, checksum in zip(self._blocks, self._checksums[number], strict=True)
-            if checksum != zlib.crc32(self._of(number, block).data)
+            if checksum == UNKNOWN or checksum != zlib.crc32(self._of(number, block).data)
         ]
 
     def _keep(self, number: int, block: range) -> bool:
