@@ -63,7 +63,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
             folder / "photos",
             backbones=("tiny", "tiny_wide"),
             techniques=("finetune",),
-            epochs=2,
+            epochs=30,
+            learning_rate=1e-2,
+            unfreeze="all",
+            augment="none",
             report=True,
             out=str(folder / "run"),
         )
@@ -117,7 +120,13 @@ def test_its_keras_model_is_both_networks_side_by_side(kept: Kept) -> None:
     assert on_keras.headless()(picture) == pytest.approx(loaded.headless()(picture), abs=1e-5)
 
 
-def test_without_pairs_there_is_none(kept: Kept) -> None:
-    settings = Settings(data="photos", pair=False)
-    bench: Any = type("Bench", (), {"settings": settings})
-    assert not list(averaging.averaged([(None, None)] * 2, None, bench))  # type: ignore[list-item, arg-type]
+@pytest.mark.parametrize(("pair", "best_epoch"), [(False, 30), (True, 0)])
+def test_without_pairs_or_gain_there_is_none(pair: bool, best_epoch: int, kept: Kept) -> None:
+    bench: Any = type("Bench", (), {"settings": Settings(data="photos", pair=pair)})
+    tuned: Any = []
+    for name in BOTH.split("+"):
+        made = kept.trained[name]
+        training = dataclasses.replace(made.candidate.training, best_epoch=best_epoch)
+        candidate = dataclasses.replace(made.candidate, training=training)
+        tuned.append((None, dataclasses.replace(made, candidate=candidate)))
+    assert not list(averaging.averaged(tuned, None, bench))  # type: ignore[arg-type]

@@ -56,13 +56,15 @@ def averaged(
     """Yield the best mean of two of the fine-tuned networks, of the same size of picture, where there is one.
 
     The first of its networks is the one that does best alone by log loss on validation, the other the one
-    with which it does best. Other seeds than the run's own are not averaged.
+    with which it does best. One that is still the pretrained network, for fine-tuning has not gained, is not
+    among them. Other seeds than the run's own are not averaged.
 
     Args:
         tuned: The fine-tuned, with their trials.
         lesson: What was learnt from and chosen by.
         bench: What is worked with.
     """
+    tuned = [one for one in tuned if one[1].candidate.training.best_epoch]
     if not bench.settings.pair or len(tuned) < 2:
         return
     best = min(tuned, key=lambda one: one[1].candidate.validation.log_loss)
