@@ -101,7 +101,7 @@ def test_without_a_budget_all_is_tried_in_the_order_asked_for() -> None:
     assert [trial.row.name for trial in plan.trials] == ["a", "b", "c"]
     assert tuned(plan) == [("a", 2), ("b", 2), ("c", 2)]
     assert plan.forecast.seconds == pytest.approx(11 + 41 + 21 + 200 + 200 + 600, abs=1)
-    assert said.lines == ["Forecast: 17 min 58 s in all; 0 MB of disk, 2.7 GB of memory."]
+    assert said.lines == ["Forecast: 17 min 58 s in all; 0 MB of disk, 3.4 GB of memory."]
     assert plan.with_actual().left_out == ()
     assert plan.forecast.first_seconds == pytest.approx(plan.forecast.seconds + 5, abs=1)
 
@@ -112,8 +112,8 @@ def test_what_is_known_later_is_said_later() -> None:
     plan = foreseen([unknown], said)
     plan.go_on(cast(list[Trial], [A]))
     assert said.lines == [
-        "Forecast: 16 s in all, without fine-tuning, which is measured then; 0 MB of disk, 2.7 GB of memory.",
-        "Forecast: 3 min 31 s in all; 0 MB of disk, 2.7 GB of memory.",
+        "Forecast: 16 s in all, without fine-tuning, which is measured then; 0 MB of disk, 3.4 GB of memory.",
+        "Forecast: 3 min 31 s in all; 0 MB of disk, 3.4 GB of memory.",
     ]
     assert plan.forecast.first_seconds is None
 
