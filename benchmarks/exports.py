@@ -53,9 +53,10 @@ def with_family(run: Path, name: str, out: Path) -> Path:
     """Return a copy of a run whose model is a network of Keras with random numbers, and a head of such."""
     if not out.is_dir():
         shutil.copytree(run, out, ignore=shutil.ignore_patterns("exports*"))
-        network, record = stirred(name), classifier.load_run(run).record
+        network, record = backbones.build(name, random_weights=True), classifier.load_run(run).record
         size_px = int(network.input.shape[1])
         pictures = some_photos(run, size_px, record.fit)
+        stir(network, pictures)
         features = KerasEngine(network)(pictures)
         centre, least = features.mean(axis=0), 0.02 * np.abs(features).max()
         # What hardly varies would make rounding count for more than the photos.
@@ -72,16 +73,21 @@ def with_family(run: Path, name: str, out: Path) -> Path:
     return out
 
 
-def stirred(name: str) -> Any:
-    """Return a network of random numbers, its BatchNorms among them, which as they are made do nothing."""
-    network = backbones.build(name, random_weights=True)
+def stir(network: Any, pictures: np.ndarray) -> None:
+    """Give the BatchNorms of a network random numbers, and the statistics of its own layers on photos.
+
+    As they are made they do nothing; with statistics of something else, photos would hardly differ at the end.
+    """
     random = np.random.default_rng(0)
-    for layer in network.layers:
-        if type(layer).__name__ == "BatchNormalization":
-            ranges = {"gamma": (0.5, 1.5), "beta": (-0.5, 0.5), "mean": (-0.5, 0.5), "variance": (0.5, 2)}
-            for weight in layer.weights:
-                weight.assign(random.uniform(*ranges[weight.name.removeprefix("moving_")], weight.shape))
-    return network
+    layers = [layer for layer in network.layers if type(layer).__name__ == "BatchNormalization"]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+        layer.beta.assign(random.uniform(-0.5, 0.5, layer.beta.shape))
+        layer.momentum = 0.0  # what is kept is what this batch has
+    network(pictures.astype(np.float32), training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def some_photos(run: Path, size_px: int, fit: str) -> np.ndarray:
