@@ -7,6 +7,8 @@ READY = $(VENV)/ready
 DATA ?= ../shared/data
 # Two workers; each takes whole files, for the tests of one share what they make.
 WORKERS = --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Each process that a test starts would compile the package anew, and each run all tests.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)

@@ -3,12 +3,16 @@
 In a ```console block each line that begins with `$ ` is a command, and it must exit with 0. The lines after
 it are what it prints on stdout, `...` standing for anything; where there are none, anything is. `make TARGET`
 is a dry run, so that the tests do not run themselves. All ```python blocks are one program.
+
+Real networks would take a minute for it, so the quick tests have `tiny` under the names of the default ones,
+with a cache of its own; the slow ones have the real ones.
 """
 
 import doctest
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from headstart.cli import main
+from headstart.networks import backbones
+from headstart.networks.table import TABLE
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,8 +54,21 @@ def steps(text: str) -> list[Step]:
 STEPS = steps(TEXT)
 
 
+@pytest.fixture(scope="module", params=["tiny", pytest.param("real", marks=pytest.mark.slow)])
+def networks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What stands behind the names of backbones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "tiny":
+            tiny = backbones.find("tiny")
+            rows = (replace(tiny, name=row.name) if row.is_described else row for row in TABLE)
+            patch.setattr(backbones, "TABLE", tuple(rows))
+            # Graphs and features are kept by the names of networks.
+            patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(networks: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where README is followed: `photos/cat` is 20 reddish pictures, `photos/dog` 20 greenish ones."""
     root = tmp_path_factory.mktemp("readme")
     random = np.random.default_rng(0)
@@ -63,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def names() -> dict[str, object]:
+def names(networks: str) -> dict[str, object]:
     """What the Python blocks define, passed on from each to the next."""
     return {"__name__": "__main__"}
 
