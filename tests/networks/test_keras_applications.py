@@ -238,9 +238,10 @@ def check_places(name: str, model: Any) -> None:
 
 def moments_of(model: Any, pictures: Floats) -> Floats:
     """What the places of a graph say, reckoned in NumPy of the maps themselves, and the mean of the last."""
-    places = keras_applications.places(model)
-    outputs = {one.name: one.output for one in model.operations}
-    inside = import_keras().Model(model.input, [*(outputs[one.layer] for one in places), model.output])
+    plain = import_keras().Model(model.input, model.get_layer("last").output)
+    places = keras_applications.places(plain)
+    outputs = {one.name: one.output for one in plain.operations}
+    inside = import_keras().Model(plain.input, [*(outputs[one.layer] for one in places), plain.output])
     *maps, last = (np.asarray(one, np.float64) for one in inside(pictures, training=False))
     told = [
         one.mean((1, 2)) if place.takes == "mean" else np.sqrt(one.var((1, 2)) + VARIANCE_FLOOR)
@@ -252,12 +253,10 @@ def moments_of(model: Any, pictures: Floats) -> Floats:
 def check_stages(row: Backbone, size_px: int) -> None:
     """Features are those moments, and a graph that OpenVINO resizes is the network at that size."""
     pictures = made_photos(size_px, 2)
-    plain = keras_applications.build(row, image_size_px=size_px, weights_path=None)
-    expected = moments_of(plain, pictures.astype(np.float32))
     built = keras_applications.build(row, image_size_px=size_px, weights_path=None, features="stages")
     assert built.output_names == ["features"]
     features = np.asarray(built(pictures.astype(np.float32), training=False))
-    assert difference(features, expected) < 1e-4
+    assert difference(features, moments_of(built, pictures.astype(np.float32))) < 1e-4
     other_px = size_px + 32
     other = keras_applications.build(row, image_size_px=other_px, weights_path=None, features="stages")
     assert keras_applications.drawn_for(row, other_px) == keras_applications.drawn_for(row, size_px)
@@ -279,12 +278,11 @@ def test_stages_are_the_moments_of_the_places_at_any_size(name: str, size_px: in
 
 def test_a_network_that_pads_by_hand_is_another_at_odd_sides() -> None:
     row, pictures = find("mobilenet_v3_small"), made_photos(64, 2)
-    at_65, at_64 = (
-        OpenVINOEngine(
-            engine.convert(keras_applications.build(row, image_size_px=size_px, weights_path=None))
-        ).resized(64)(pictures)
-        for size_px in (65, 64)
+    drawn_for_65, drawn_for_64 = (
+        keras_applications.build(row, image_size_px=size_px, weights_path=None) for size_px in (65, 64)
     )
+    at_65 = OpenVINOEngine(engine.convert(drawn_for_65)).resized(64)(pictures)
+    at_64 = np.asarray(drawn_for_64(pictures.astype(np.float32), training=False))
     assert difference(at_65, at_64) > 1e-2
     assert engine.kept_path(row, 65, None) != engine.kept_path(row, 64, None)
     # 224, 112, 56, 28 and 14 are even, as 288, 144, 72, 36 and 18 are; 240 ends with 15.
