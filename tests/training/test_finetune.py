@@ -40,11 +40,14 @@ ENOUGH = replace(RECIPE, epochs=12, learning_rate=1e-2)
 
 @pytest.fixture
 def parts(photos: Path) -> tuple[Part, Part]:
-    """26 photos to learn from and 14 to stop by; every seventh label is wrong, so that nothing is perfect."""
+    """24 photos to learn from and 16 to stop by; every seventh label is wrong, so that nothing is perfect.
+
+    These are whole batches: for one of another size TensorFlow traces a network again.
+    """
     files = sorted(photos.rglob("*.jpg"))
     labels = np.array([file.parent.name == "red" for file in files], np.int32)
     labels[::7] = 1 - labels[::7]
-    chosen = np.arange(40) % 3 == 0
+    chosen = np.arange(40) % 5 < 2
 
     def part(is_in: np.ndarray) -> Part:
         own = [file for file, inside in zip(files, is_in, strict=True) if inside]
@@ -60,8 +63,12 @@ def stacked(part: Part) -> np.ndarray:
     return np.stack(list(pixels.read_many(part.files, 32, "squash"))).astype(np.float32)
 
 
+def features(model: Any, part: Part) -> np.ndarray:
+    return np.asarray(model(stacked(part), training=False))
+
+
 def probed(model: Any, train: Part) -> Head:
-    return fitted(model.predict_on_batch(stacked(train)), train.labels).tempered(4)  # there is to learn
+    return fitted(features(model, train), train.labels).tempered(4)  # there is to learn
 
 
 def tuner(model: Any, unfreeze: str = "all") -> Tuner:
@@ -90,7 +97,7 @@ def run(parts: tuple[Part, Part], recipe: Recipe, unfreeze: str = "all") -> tupl
 
 
 def answered(tuned: FineTuned, part: Part) -> np.ndarray:
-    return tuned.head.probabilities(tuned.model.predict_on_batch(stacked(part)))
+    return tuned.head.probabilities(features(tuned.model, part))
 
 
 def weights(model: Any) -> dict[str, np.ndarray]:
@@ -128,7 +135,7 @@ def test_the_backbone_that_was_given_stays_as_it_is(parts: tuple[Part, Part]) ->
 def test_what_passes_are_measured_by_is_the_probe(parts: tuple[Part, Part]) -> None:
     model = backbones.build("tiny")
     head = probed(model, parts[0])
-    expected = head.probabilities(model.predict_on_batch(stacked(parts[1])))
+    expected = head.probabilities(features(model, parts[1]))
     start = run(parts, RECIPE)[1].history[0]
     assert start.number == 0
     assert start.train_loss is None
@@ -152,7 +159,7 @@ def test_what_is_left_is_no_worse_than_the_probe(parts: tuple[Part, Part], learn
 def test_the_schedule_always_reaches_its_end(
     parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where each pass makes it worse."""
+    """Also where each pass makes it worse, and where its last batch is not whole."""
     rates = []
     step = Tuner._step
 
@@ -161,9 +168,9 @@ def test_the_schedule_always_reaches_its_end(
         return step(self, rows, labels, sample_weights, rate)
 
     monkeypatch.setattr(Tuner, "_step", noted)
-    _, tuned = run(parts, replace(RECIPE, learning_rate=50.0, epochs=5))
+    _, tuned = run(parts, replace(RECIPE, learning_rate=50.0, epochs=5, batch_size=7))
     assert len(tuned.history) == 6
-    assert len(rates) == 5 * 4  # 26 photos in batches of 8
+    assert len(rates) == 5 * 4  # 24 photos in batches of 7
     assert max(rates) == 50.0
     assert rates[-1] < 50 / 10
 
