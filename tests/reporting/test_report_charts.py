@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
 import vl_convert
 from test_report import made_run
@@ -179,6 +180,7 @@ def test_vega_lite_takes_every_chart(results: Results, best_test: Measured) -> N
         # The page gives colours to styles; no chart has any of its own.
         assert "#" not in str(spec["layer"])
         assert vl_convert.vegalite_to_vega(spec)["marks"]
+        assert alt.Chart.from_dict(spec)  # or it raises what Vega-Lite's schema does not allow
 
 
 def test_the_map_has_the_parameters_that_the_page_sets() -> None:

@@ -64,6 +64,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
             backbones=("tiny", "tiny_wide"),
             techniques=("finetune",),
             epochs=30,
+            folds=2,
             learning_rate=1e-2,
             unfreeze="all",
             augment="none",

@@ -403,10 +403,13 @@ def _interval_tooltips(low: str, high: str, written: str = ".1%") -> "list[alt.T
 
 
 def _spec(chart: "alt.LayerChart | alt.FacetChart", *, height: int) -> Spec:
-    """Return a chart as wide as its place on the page, with its data in it and no style of Altair's."""
+    """Return a chart as wide as its place on the page, with its data in it and no style of Altair's.
+
+    It is not held against Vega-Lite's schema, which takes longer than all else of it: the tests do that.
+    """
     import altair as alt
 
     fitted = alt.AutoSizeParams(type="fit-x", contains="padding")
-    spec: Spec = chart.properties(width="container", height=height, autosize=fitted).to_dict()
+    spec: Spec = chart.properties(width="container", height=height, autosize=fitted).to_dict(validate=False)
     del spec["config"]
     return spec

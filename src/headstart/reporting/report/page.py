@@ -123,7 +123,9 @@ def _asset(name: str) -> str:
     return (resources.files("headstart.reporting.report") / name).read_text(encoding="utf-8")
 
 
+@functools.cache
 def _environment() -> Environment:
+    """Return what has the templates, compiled once for all pages that a process draws."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
