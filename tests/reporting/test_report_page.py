@@ -77,13 +77,13 @@ def browser() -> "Iterator[Browser]":
         started.close()
 
 
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of the pages are kept, for people to look at."""
-    given = os.environ.get("HEADSTART_SCREENSHOTS")
-    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def keep(page: "Page", name: str) -> None:
+    """Keep what a page looks like, for people to look at, where they have said so."""
+    if folder := os.environ.get("HEADSTART_SCREENSHOTS"):
+        file = Path(folder) / name
+        page.pdf(path=file, format="A4") if file.suffix == ".pdf" else page.screenshot(
+            path=file, full_page=True
+        )
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def told(shown: Shown, name: str) -> Any:
 
 
 def test_a_real_run_is_drawn_without_a_complaint_or_a_request(
-    browser: "Browser", finished: Finished, tmp_path: Path, screenshots: Path
+    browser: "Browser", finished: Finished, tmp_path: Path
 ) -> None:
     file = tmp_path / "report.html"
     file.write_text(report.render(finished.folder), encoding="utf-8")
@@ -141,14 +141,14 @@ def test_a_real_run_is_drawn_without_a_complaint_or_a_request(
         drawn
     )
     assert all(drawn.values()), drawn
-    shown.page.screenshot(path=screenshots / "real.png", full_page=True)
-    shown.page.pdf(path=screenshots / "real.pdf", format="A4")
+    keep(shown.page, "real.png")
+    keep(shown.page, "real.pdf")
     context.close()
     assert shown.complaints == []
     assert [one for one in shown.asked if not one.startswith("data:")] == [file.as_uri()]
 
 
-def test_every_chart_of_every_candidate_is_drawn(desk: Shown, screenshots: Path) -> None:
+def test_every_chart_of_every_candidate_is_drawn(desk: Shown) -> None:
     from playwright.sync_api import expect
 
     drawn = dict(desk.page.evaluate(DRAWN))
@@ -161,7 +161,7 @@ def test_every_chart_of_every_candidate_is_drawn(desk: Shown, screenshots: Path)
     desk.page.get_by_role("tab").first.click()
     assert set(drawn) == set(told(desk, "charts"))
     assert all(drawn.values()), drawn
-    desk.page.screenshot(path=screenshots / "light.png", full_page=True)
+    keep(desk.page, "light.png")
     assert desk.complaints == []
     assert not [one for one in desk.asked if not one.startswith(("data:", "file:"))]
 
@@ -280,9 +280,9 @@ def brightness(page: "Page") -> list[int]:
     return found
 
 
-def test_dark_follows_the_system_and_the_button(night: Shown, screenshots: Path) -> None:
+def test_dark_follows_the_system_and_the_button(night: Shown) -> None:
     page = night.page
-    page.screenshot(path=screenshots / "dark.png", full_page=True)
+    keep(page, "dark.png")
     paper, ink = brightness(page)
     assert paper < 60 < 130 < ink
     page.get_by_role("button", name="Change to light colours").click()
@@ -305,12 +305,12 @@ def test_words_stand_out_from_what_is_behind_them(scheme: str, request: pytest.F
     assert [one for one in ratios if one[1] < 4.5] == []
 
 
-def test_on_a_phone_nothing_scrolls_sideways(browser: "Browser", made: Path, screenshots: Path) -> None:
+def test_on_a_phone_nothing_scrolls_sideways(browser: "Browser", made: Path) -> None:
     context = browser.new_context(
         viewport={"width": PHONE_PX, "height": 800}, has_touch=True, is_mobile=True, color_scheme="light"
     )
     shown = show(context, made)
-    shown.page.screenshot(path=screenshots / "phone.png", full_page=True)
+    keep(shown.page, "phone.png")
     assert shown.page.evaluate("document.scrollingElement.scrollWidth") <= PHONE_PX
     shown.page.locator("[data-matrix='0'] button").first.tap()
     assert shown.page.locator("dialog li").count() > 0
@@ -319,12 +319,12 @@ def test_on_a_phone_nothing_scrolls_sideways(browser: "Browser", made: Path, scr
     context.close()
 
 
-def test_it_can_be_printed(browser: "Browser", made: Path, screenshots: Path) -> None:
+def test_it_can_be_printed(browser: "Browser", made: Path) -> None:
     context = browser.new_context(viewport={"width": 700, "height": 1000}, color_scheme="dark")
     page = show(context, made).page
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator(".top").is_visible()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 700
-    page.screenshot(path=screenshots / "print.png", full_page=True)
+    keep(page, "print.png")
     context.close()

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from served import Served, blotches, heic_picture, saved, serving, write_run
-from test_report_page import CONTRASTS
+from test_report_page import CONTRASTS, keep
 
 from headstart import load
 from headstart.base.settings import Serving
@@ -172,14 +171,7 @@ def test_many_are_put_in_order_and_saved_as_the_command_line_does(
     assert [bool(row[6]) for row in told[1:]] == [bool(row[6]) for row in wanted[1:]]
     broken = "Failed to load resource: the server responded with a status of 415 (Unsupported Media Type)"
     assert shown.complaints == [broken]
-    keep(page, "many")
-
-
-def keep(page: "Page", name: str) -> None:
-    """Keep a picture of a page for people to look at, where they have said so."""
-    if folder := os.environ.get("HEADSTART_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"served-{name}.png", full_page=True)
+    keep(page, "served-many.png")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(375, "light"), (1280, "dark"), (320, "dark")])
@@ -193,7 +185,7 @@ def test_it_fits_and_can_be_read(
     contrasts = shown.page.evaluate(CONTRASTS, WORDS)
     assert [(name, contrast) for name, contrast in contrasts if contrast < 4.5] == []
     assert len(contrasts) > 40
-    keep(shown.page, f"{width}-{scheme}")
+    keep(shown.page, f"served-{width}-{scheme}.png")
 
 
 def test_a_keyboard_reaches_all_and_names_are_told(

@@ -1,6 +1,7 @@
 """What each candidate answered on each test photo, read back from a run folder."""
 
 import csv
+import functools
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,12 +47,12 @@ class Predictions:
     labels: NDArray[np.int32]
     probabilities: NDArray[np.float32]
 
-    @property
+    @functools.cached_property
     def predicted(self) -> NDArray[np.intp]:
         """The likeliest class of each photo, (N,); on a tie the one with the lower index."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
-    @property
+    @functools.cached_property
     def confidence(self) -> NDArray[np.float32]:
         """The probability of that class, float32 (N,)."""
         return np.asarray(self.probabilities.max(axis=1))
