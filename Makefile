@@ -6,7 +6,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/ready
 DATA ?= ../shared/data
 # Two workers; each takes whole files, for the tests of one share what they make.
-WORKERS = --numprocesses 2 --dist loadfile --no-loadscope-reorder
+WORKERS = --numprocesses 2 --dist loadfile --no-loadscope-reorder $(WITHOUT)
+# Plugins that come with what the tests use, and that no test uses: to import them takes a second, in each worker.
+WITHOUT = -p no:schemathesis -p no:locust -p no:anyio
 # Each process that a test starts would compile the package anew, and each run all tests.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \

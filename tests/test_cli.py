@@ -425,12 +425,13 @@ def test_train_is_a_comparison_of_one(here: Path) -> None:
 HELD = (
     "import time; from headstart.workflow import experiment\n"
     "def hold(*_):\n"
-    "    print('trained', flush=True)\n"
     "    {}\n"
     "experiment.measure = hold\n"
     "from headstart.cli import main; main()"
 )
 """A comparison that is held where the test part would be read, so that a signal meets it there."""
+
+HOLD = "print('trained', flush=True); time.sleep(60)"
 
 
 @contextmanager
@@ -452,7 +453,7 @@ def held(words: Sequence[str], holding: str) -> Iterator["subprocess.Popen[str]"
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(number: int, here: Path) -> None:
     words = [*map(str, tiny("photos")), "--out", "runs/my photos"]
-    with held(words, "time.sleep(60)") as command:
+    with held(words, HOLD) as command:
         start = time.monotonic()
         command.send_signal(number)
         assert command.wait(30) == 128 + number
@@ -468,7 +469,7 @@ def test_a_signal_ends_it_in_order_and_the_same_command_goes_on(number: int, her
 
 def test_a_second_signal_ends_it_at_once(here: Path) -> None:
     """Where the first cannot, here for what is done in the end takes long."""
-    holding = "\n    ".join(("try: time.sleep(60)", "finally: print('ending', flush=True); time.sleep(60)"))
+    holding = "\n    ".join((f"try: {HOLD}", "finally: print('ending', flush=True); time.sleep(60)"))
     with held([*map(str, tiny("photos"))], holding) as command:
         command.send_signal(signal.SIGINT)
         assert command.stdout
@@ -500,7 +501,8 @@ def test_predict_prints_a_line_a_photo(finished: Finished) -> None:
 
 def test_predict_says_none_of_these(finished: Finished, tmp_path: Path) -> None:
     out, blank = tmp_path / "run", tmp_path / "blank.png"
-    headstart.compare(finished.photos, out=str(out), backbones=("tiny",), techniques=("features",))
+    given: dict[str, Any] = {"backbones": ("tiny",), "techniques": ("features",), "report": False}
+    headstart.compare(finished.photos, out=str(out), **given)
     Image.new("RGB", (40, 30), "white").save(blank)
     assert run("predict", out, blank).stdout == f"{blank}\tnone of these\t-\n"
     record = json.loads(run("predict", out, blank, "--json").stdout)

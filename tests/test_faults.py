@@ -358,7 +358,8 @@ def test_an_inspector_without_room_is_told(
 def probed(tmp_path: Path) -> Iterator[tuple[Path, tuple[object, ...]]]:
     """A folder of photos and the words of a comparison of them by features, into `run` beside it."""
     write_mixed_photos(tmp_path / "photos")
-    yield tmp_path / "photos", compare(tmp_path, "features")
+    command, *words = compare(tmp_path, "features")
+    yield tmp_path / "photos", (command, "--no-report", *words)
 
 
 @pytest.mark.parametrize(("is_gone", "what"), [(True, "is gone"), (False, "was changed")])

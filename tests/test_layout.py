@@ -71,6 +71,7 @@ def _runs_later(node: ast.AST) -> bool:
     return is_for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
+@cache
 def tree_of(file: Path) -> ast.AST:
     return ast.parse(file.read_text(encoding="utf-8"))
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from served import Served, awkward_pictures, heic_picture, serving
 
 from headstart.base.settings import Serving
@@ -84,6 +82,9 @@ def call_every_operation(served: Served, examples: int, *, with_other_names: boo
 
     A picture that OpenAPI lets be any bytes need not be one, so what it allows may be refused.
     """
+    import schemathesis  # here, for it takes a second that not every worker needs to spend
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     schema = schemathesis.openapi.from_url(f"http://{served.host}/openapi.json")
     known = {"name": "garments", "version": str(served.shelf.model().version)}
     count = 0

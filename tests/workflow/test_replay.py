@@ -62,7 +62,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Probed:
     root = tmp_path_factory.mktemp("probed")
     photos, folder, repeat = root / "photos", root / "run", root / "run-replay"
     write_mixed_photos(photos)
-    given: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "seed": 3}
+    given: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "seed": 3, "report": False}
     headstart.compare(photos, out=str(folder), **given)
     sent: list[str] = []
     look = Sweep.look
@@ -508,7 +508,7 @@ def test_with_a_budget_only_what_both_tried_is_compared(finished: Finished, tmp_
 
 
 def test_a_run_with_a_budget_that_was_enough_agrees(photos: Path, tmp_path: Path) -> None:
-    given: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "budget": "1h"}
+    given: dict[str, Any] = {"backbones": "tiny", "techniques": "features", "budget": "1h", "report": False}
     headstart.compare(photos, out=str(tmp_path / "run"), **given)
     found = replay(tmp_path / "run")
     assert (found.agrees, found.notes) == (True, (BUDGET_NOTE.format(budget="1h"),))
