@@ -76,7 +76,7 @@ def with_family(run: Path, name: str, out: Path) -> Path:
 def stir(network: Any, pictures: np.ndarray) -> None:
     """Give the BatchNorms of a network random numbers, and the statistics of its own layers on photos.
 
-    As they are made they do nothing; with statistics of something else, photos would hardly differ at the end.
+    As they are made they do nothing; with statistics of anything else, photos would hardly differ at the end.
     """
     random = np.random.default_rng(0)
     layers = [layer for layer in network.layers if type(layer).__name__ == "BatchNormalization"]
