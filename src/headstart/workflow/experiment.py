@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from headstart.base.arrays import Floats
 from headstart.base.errors import EngineMismatch
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
-from headstart.networks import backbones, classifier, engine
+from headstart.networks import backbones, classifier, engine, weights
 from headstart.networks.classifier import Classifier
 from headstart.networks.table import Backbone, alone
 from headstart.photos.splits import Part
@@ -98,9 +99,9 @@ def compare(
                 return results
         target = run.update if run.is_finished else run
         with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
-            with Store(progress, store_path) as store:
+            with Store(progress, store_path) as store, ThreadPoolExecutor(1) as pool:
                 bench = Bench(settings, target.work, store, progress, readers)
-                results = train_and_judge(rows, target, bench, trackers)
+                results = train_and_judge(rows, target, bench, trackers, pool)
             target.finish(results)
             run.adopt()
             trackers.finish(results, describe(run, settings))
@@ -125,10 +126,15 @@ def possible(settings: Settings, progress: Progress) -> Settings:
     return dataclasses.replace(settings, techniques=others)
 
 
-def train_and_judge(rows: Sequence[Backbone], run: Run, bench: Bench, trackers: Trackers) -> Results:
+def train_and_judge(
+    rows: Sequence[Backbone], run: Run, bench: Bench, trackers: Trackers, pool: ThreadPoolExecutor
+) -> Results:
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
     listed = list_photos(bench)
+    if settings.report:
+        pool.submit(report.prepare)  # in a process of its own, while pip works in others
+    weights.pull(alone(rows), settings.weights_folder, progress)
     size = picture_size.choose(listed.photos, alone(rows), bench)
     opened = picture_size.open_all(alone(rows), size, bench)
     pace = taste(listed, opened, bench)

@@ -15,7 +15,7 @@ from headstart.base.progress import Progress
 from headstart.networks import explanation
 from headstart.networks.classifier import Classifier
 from headstart.pictures import pixels
-from headstart.reporting import projection, report
+from headstart.reporting import projection
 from headstart.results import gallery, predictions
 from headstart.results.gallery import Explained, Spot
 from headstart.results.predictions import Predictions
@@ -65,9 +65,7 @@ def write(run: Run, material: Material, store: Store, progress: Progress) -> Non
     answers = predictions.read(run.folder, material.photos.class_names)
     chosen = answers.pop(material.chosen)
     digests = _digests(material)
-    # The map keeps one core busy, heat maps both; what every report has is made in another process.
-    with ThreadPoolExecutor(2) as pool:
-        pool.submit(report.prepare)
+    with ThreadPoolExecutor(1) as pool:  # the map keeps one core busy, heat maps both
         placed = pool.submit(place, material, chosen, store, progress)
         heats = list(explained(material.model, chosen, material.photos.root, digests))
         spots = placed.result()
