@@ -58,8 +58,9 @@ SUSPECTS, MISTAKES, IN_A_CELL, LEAST_SURE, OTHERS_MISTAKES = 60, 60, 12, 40, 20
 """How many photos are shown at most: doubtful labels; mistakes of the candidate, those in each cell of its
 confusion matrix, those it is least sure of; mistakes of each other candidate."""
 
-EXPLAINED = 24
-"""Photos with a heat map, at most."""
+EXPLAINED = 12
+"""Photos with a heat map, at most. Each takes 26 inferences: twice as many would cost as much as a network
+takes for 624 photos."""
 
 
 @dataclass(frozen=True)
