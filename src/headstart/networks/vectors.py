@@ -67,7 +67,7 @@ class Vectors:
 
     def __getitem__(self, rows: slice | Rows) -> Floats:
         """Return the vectors of some rows, float32 (M, D)."""
-        return np.concatenate([np.asarray(part[rows], np.float32) for part in self.parts], axis=1)
+        return np.concatenate([part[rows] for part in self.parts], axis=1, dtype=np.float32)
 
     def last(self, n: int) -> Self:
         """Return the last n numbers of each vector; of one backbone's features its last layer's mean."""
