@@ -722,10 +722,10 @@ def quarantine():
     return [(item.path, item.reason) for item in found]
 
 print(quarantine())
-Image.new("RGB", (6000, 6000)).save(folder / "green" / "z.png")
+Image.new("RGB", (4000, 4000)).save(folder / "green" / "z.png")
 claimed = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limits = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (claimed + 90_000_000, limits[1]))
+resource.setrlimit(resource.RLIMIT_AS, (claimed + 40_000_000, limits[1]))
 print(quarantine())
 resource.setrlimit(resource.RLIMIT_AS, limits)
 print(quarantine())
