@@ -49,8 +49,9 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 LONGEST = (
-    *("shipment", "experiment", "readme", "backbones", "keras_applications", "engine", "techniques_trial"),
-    *("cli", "replay", "finetune", "report", "check", "explanation"),
+    *("shipment", "keras_applications", "experiment", "report_page", "backbones", "cli", "faults", "engine"),
+    *("techniques_averaging", "techniques_picture_size", "finetune", "ridge", "replay", "audit", "page"),
+    *("techniques_trial", "report", "server", "store"),
 )
 """Files that take longest, which are begun first: at the end no worker waits for one that has a long one."""
 

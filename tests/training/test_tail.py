@@ -67,6 +67,7 @@ def test_no_batchnorm_is_left_to_train() -> None:
     features = layers.GlobalAveragePooling2D()(layers.Add()([start, behind]))
     divided = tail.divide(keras.Model(pixels, features), "end", "all")
     norms = [layer for layer in divided.whole.layers if isinstance(layer, layers.BatchNormalization)]
+    assert divided.trained_layers == 3
     assert [norm.name for norm in norms] == ["before"]
     assert not any(norm.trainable_weights for norm in norms)
 

@@ -122,6 +122,7 @@ def test_memory_is_what_the_system_says() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(float, done.stdout.split())
+    assert 10 < before < after
     assert after - before == pytest.approx(300, rel=0.1)
 
 

@@ -47,7 +47,9 @@ def write(folder: Path, n: int, *, is_fine: bool, size: tuple[int, int] = (300, 
                 image += 60 * np.where(np.arange(len(image)) // 2 % 2, 1, -1)[:, None, None]
             if not is_fine:
                 image[..., label] += 60
-            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number:03}.png", compress_level=1)
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(
+                folder / name / f"{number:03}.png", compress_level=1
+            )
     return folder
 
 
