@@ -27,6 +27,7 @@ from PIL import Image
 
 from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
+from headstart.networks import engine
 from headstart.networks.backbones import import_openvino
 from headstart.networks.vectors import Vectors
 from headstart.photos import checks
@@ -102,6 +103,17 @@ def users_cache(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(own))
         yield user
+
+
+@pytest.fixture(scope="session", autouse=True)
+def three_rounds() -> Iterator[None]:
+    """Measure the latency of networks in three rounds, for any figure does.
+
+    A network on all cores waits in a busy loop for the core that another worker of the tests has.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "ROUNDS", 3)
+        yield
 
 
 def refuse_below(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:

@@ -131,7 +131,11 @@ class Engine(ABC):
         return np.stack(list(self.stream(pixels)))
 
 
-def latencies_ms(engines: Sequence[Engine], runs: int = 30) -> list[float]:
+ROUNDS = 30
+"""How often each engine is asked, for its latency."""
+
+
+def latencies_ms(engines: Sequence[Engine]) -> list[float]:
     """Return the least milliseconds that each engine takes for one picture on this machine.
 
     They are asked in turns, so that whatever else the machine does meanwhile slows all of them alike. It can
@@ -140,7 +144,7 @@ def latencies_ms(engines: Sequence[Engine], runs: int = 30) -> list[float]:
     pictures = [np.full((one.image_size_px, one.image_size_px, 3), 127, np.uint8) for one in engines]
     for one, picture in zip(engines, pictures, strict=True):
         one.answer(picture)  # compiles
-    rounds = [list(map(_milliseconds, engines, pictures)) for _ in range(runs)]
+    rounds = [list(map(_milliseconds, engines, pictures)) for _ in range(ROUNDS)]
     return [min(times) for times in zip(*rounds, strict=True)]
 
 
