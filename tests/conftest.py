@@ -27,6 +27,7 @@ from PIL import Image
 
 from headstart.base.errors import HeadstartError
 from headstart.base.progress import Progress
+from headstart.export import inspection
 from headstart.networks import engine
 from headstart.networks.backbones import import_openvino
 from headstart.networks.vectors import Vectors
@@ -113,6 +114,7 @@ def three_rounds() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "ROUNDS", 3)
+        patch.setattr(inspection, "ROUNDS", 3)
         yield
 
 

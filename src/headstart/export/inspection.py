@@ -27,7 +27,7 @@ BATCH = 32
 ALONE = 4
 """Pictures that are asked about once more, each alone: its neighbours in a batch must not matter."""
 
-RUNS, PATIENCE_S = 30, 3.0
+ROUNDS, PATIENCE_S = 30, 3.0
 """How often latency is measured, at most, and for how long."""
 
 JOB, ANSWERS, REPORT = "job.json", "answers.npz", "report.json"
@@ -44,6 +44,7 @@ class Job:
         digests: The SHA-256 of each.
         image_size_px: The side of the pictures.
         fit: How a photo becomes square.
+        rounds: How often latency is measured, at most.
     """
 
     format: str
@@ -52,6 +53,7 @@ class Job:
     digests: tuple[str, ...]
     image_size_px: int
     fit: str
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def inspect(one: Format, path: Path, photos: Photos, image_size_px: int, fit: st
         DiskFull: No space is left for what is temporary.
     """
     files = tuple(map(str, photos.files))
-    job = Job(one.name, str(path), files, photos.digests, image_size_px, fit)
+    job = Job(one.name, str(path), files, photos.digests, image_size_px, fit, ROUNDS)
     with (
         disk_full_named(Path(tempfile.gettempdir())),
         tempfile.TemporaryDirectory(prefix="headstart-export-") as name,
@@ -131,16 +133,16 @@ def _inspect(folder: Path) -> None:
     if "novelty" in found[0]:
         answers.append(np.concatenate([one["novelty"] for one in found])[:, 0])
     full = np.resize(first, (BATCH, *first.shape[1:]))
-    latencies = [_least_ms(opened.answer, pictures) for pictures in (full[:1], full)]
+    latencies = [_least_ms(opened.answer, pictures, job.rounds) for pictures in (full[:1], full)]
     records.write_bytes(folder / ANSWERS, records.to_npz(answers))
     records.write_json(folder / REPORT, Report(opened.version, tuple(opened.labels()), *latencies))
 
 
-def _least_ms(answer: Callable[[pixels.Pixels], object], pictures: pixels.Pixels) -> float:
+def _least_ms(answer: Callable[[pixels.Pixels], object], pictures: pixels.Pixels, rounds: int) -> float:
     """Return the least milliseconds of some runs; whatever else the machine does can only add."""
     times: list[float] = []
     end = time.perf_counter() + PATIENCE_S
-    while len(times) < RUNS and (not times or time.perf_counter() < end):
+    while len(times) < rounds and (not times or time.perf_counter() < end):
         start = time.perf_counter()
         answer(pictures)
         times.append(time.perf_counter() - start)
