@@ -438,7 +438,9 @@ class _OfFeatures:
 
             def add(panel: slice, block: Real = block) -> None:
                 others = slice(0, panel.stop)
-                self.array[panel, others] += sign * (block[:, panel].T @ block[:, others])
+                products = block[:, panel].T @ block[:, others]
+                products *= sign
+                self.array[panel, others] += products
 
             list(threads.in_order(pool, add, threads.pieces(0, n_features, ROWS)))
 
@@ -685,9 +687,9 @@ class _PartOfFeatures(_Part):
     def asked(
         self, factor: Factor, penalty: float, coefficients: Real, positions: Rows
     ) -> tuple[Doubles, Real]:
-        roots = self.roots[positions, None]
-        rows = self.photos.take(self.rows[positions])
-        rows = (rows - self._means) * roots.astype(self.photos.dtype)
+        roots, rows = self.roots[positions, None], self.photos.take(self.rows[positions])
+        rows -= self._means
+        rows *= roots.astype(self.photos.dtype)
         return self._targets(positions) * roots - rows @ coefficients, factor.whiten(rows)
 
     def line(self, coefficients: Real, pool: ThreadPoolExecutor) -> _Line:
