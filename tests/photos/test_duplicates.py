@@ -90,31 +90,6 @@ def test_the_hash_is_that_of_imagehash() -> None:
     assert [key.tobytes().hex() for key in keys] == ["805d6a0a9f972e6d", "ff7d807f0028263b"]
 
 
-def test_candidates_are_those_that_comparing_one_by_one_finds() -> None:
-    random = np.random.default_rng(0)
-    keys = random.integers(0, 2**63, 1500, dtype=np.uint64)
-    flips = random.integers(0, 64, (500, 14)).astype(np.uint64)
-    keys[1000:] = keys[:500] ^ np.bitwise_or.reduce(np.uint64(1) << flips[:, :12], axis=1)
-    expected = {
-        (late, early)
-        for late in range(1500)
-        for early in range(late)
-        if (int(keys[late]) ^ int(keys[early])).bit_count() <= duplicates.MAX_BITS
-    }
-    found = duplicates.candidates(keys, keys)
-    assert len(expected) > 100
-    assert sorted(map(tuple, found.tolist())) == sorted(expected)
-
-
-def test_in_a_crowd_each_is_a_candidate_with_its_nearest() -> None:
-    keys = np.zeros(100, np.uint64)
-    keys[::2] = 1
-    found = duplicates.candidates(keys, keys)
-    assert len(found) == sum(min(late, duplicates.NEIGHBOURS) for late in range(100))
-    last = found[found[:, 0] == 99, 1]
-    assert len(last) == duplicates.NEIGHBOURS and (last % 2 == 1).all()
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headstart.base.arrays import Floats, Matrix, Rows
 from headstart.base.progress import Advance, silent
 from headstart.photos.groups import Pairs
+from headstart.photos.neighbours import near_hashes, near_vectors
 from headstart.pictures.pixels import Pixels
 from headstart.pictures.thumbnails import LUMA, SIDE_PX, TURNS, Mask, outside, turned
 
@@ -46,9 +47,6 @@ MAX_COLOUR_CHANGE = 32
 MIN_CONTRAST = 1.0
 """With less detail, as a standard deviation in levels, a picture shows nothing to tell it by."""
 
-NEIGHBOURS = 32
-"""Earlier photos that one is paired with at most, the nearest: a crowd is linked through one another."""
-
 CLEAR = 3.0
 """With more contrast than this, what is on the ground tells a picture by itself."""
 
@@ -63,9 +61,6 @@ FAR = 1e-3
 
 BLOCK = 1024
 """Thumbnails that are transformed, and features that are read, at once."""
-
-TILE = 2**18
-"""Comparisons at once: 2 MB of hashes stay in a processor's cache; 3 times as many take twice as long."""
 
 _PLACES = np.arange(SIDE_PX)
 _NEARNESS = np.exp(-((_PLACES[:, None] - _PLACES) ** 2) / 8).astype(np.float32)
@@ -142,8 +137,6 @@ def find(pictures: Pictures, advance: Advance = silent) -> Alike:
     by no more than `MAX_COLOUR_CHANGE`. All but the first are asked of what is left when the ground that
     both have is taken away: equal frames, black corners or white grounds make no pair.
 
-    Each hash is compared with all others, in memory that does not grow with their number.
-
     Args:
         pictures: N of them.
         advance: Told of each picture once for each of `TURNS`.
@@ -154,7 +147,7 @@ def find(pictures: Pictures, advance: Advance = silent) -> Alike:
     around, whole, shown = _signatures(pictures)
     found = []
     for turn in range(len(TURNS)):
-        pairs = candidates(whole[turn], whole[0], advance)
+        pairs = near_hashes(whole[turn], whole[0], MAX_BITS, advance)
         pairs = np.concatenate(
             [_promising(pairs[block], around, shown, turn) for block in (slice(0), *_blocks(len(pairs)))]
         )
@@ -203,7 +196,7 @@ def find_by_features(features: NDArray[np.float32]) -> Pairs:
     Returns:
         int64 (M, 2), the later photo of a pair first.
     """
-    return nearest(directions(features), MIN_COSINE)
+    return near_vectors(directions(features), MIN_COSINE)
 
 
 def directions(features: Floats) -> Floats:
@@ -248,22 +241,6 @@ def frame(features: Matrix) -> Frame:
     return Frame(mean.astype(np.float32), scale.astype(np.float32))
 
 
-def nearest(unit: Floats, least: float) -> Pairs:
-    """Return the pairs of N vectors of length 1 whose cosine is at least so much, closest first.
-
-    Of a vector's pairs with earlier ones the nearest `NEIGHBOURS` count.
-    """
-    pairs, cosines = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    for rows in _tiles(len(unit)):
-        cosine = unit[rows] @ unit[: rows.stop].T
-        found = _nearest(1 - cosine, 1 - least, rows.start)
-        pairs.append(found)
-        cosines.append(cosine[found[:, 0] - rows.start, found[:, 1]])
-    together, similarity = np.concatenate(pairs), np.concatenate(cosines)
-    order = np.argsort(-similarity, kind="stable")
-    return together[order[similarity[order] >= least]]
-
-
 def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     """Return the perceptual hash of each thumbnail, uint64 (N,).
 
@@ -272,36 +249,6 @@ def hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     package ImageHash gave it.
     """
     return _bits(_low(thumbnails))
-
-
-def candidates(keys: NDArray[np.uint64], others: NDArray[np.uint64], advance: Advance = silent) -> Pairs:
-    """Return the pairs of a key and an earlier one of the others that differ in at most `MAX_BITS` bits.
-
-    Example:
-        >>> keys = np.array([0, 2**11 - 1, 1], np.uint64)
-        >>> candidates(keys, keys).tolist()
-        [[2, 0], [2, 1]]
-    """
-    pairs = [np.empty((0, 2), np.int64)]
-    for rows in _tiles(len(keys)):
-        bits = np.bitwise_count(keys[rows, None] ^ others[None, : rows.stop])
-        pairs.append(_nearest(bits, MAX_BITS, rows.start))
-        advance(rows.stop - rows.start)
-    return np.concatenate(pairs)
-
-
-def _nearest(distances: NDArray[Any], most: float, first: int) -> Pairs:
-    """Return the pairs of a row and an earlier photo that are near; rows are photos from `first` on."""
-    is_near = distances <= most
-    is_near[:, first:] = np.tril(is_near[:, first:], -1)
-    if not is_near.any():
-        return np.empty((0, 2), np.int64)
-    for row in np.flatnonzero(np.count_nonzero(is_near, axis=1) > NEIGHBOURS).tolist():
-        nearest = np.argpartition(distances[row, : first + row], NEIGHBOURS)[:NEIGHBOURS]
-        is_near[row] = False
-        is_near[row, nearest] = True
-    rows, columns = np.nonzero(is_near)
-    return np.stack([rows + first, columns], axis=1)
 
 
 def _similarity(pictures: Pictures, around: Packed, pairs: Pairs, turn: int) -> NDArray[np.float32]:
@@ -430,9 +377,3 @@ def _bits(frequencies: Floats) -> NDArray[np.uint64]:
 def _blocks(count: int) -> Iterator[slice]:
     """Yield slices that cover 0 to `count`, of as many thumbnails as are worked on at once."""
     return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
-
-
-def _tiles(count: int) -> Iterator[slice]:
-    """Yield slices that cover 0 to `count`, of as many rows as are compared with all at once."""
-    rows = max(1, TILE // max(1, count))
-    return (slice(start, min(start + rows, count)) for start in range(0, count, rows))

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base.arrays import Matrix
-from headstart.photos.duplicates import frame, nearest
+from headstart.photos.duplicates import frame
 from headstart.photos.groups import Groups, Pairs, linked, merged, numbered
+from headstart.photos.neighbours import near_vectors
 
 MIN_COSINE = 0.75
 """Of versions, by mobilenet_v2 or efficientnet_lite0, in what `duplicates.directions` makes of features."""
@@ -64,7 +65,7 @@ def find(features: Matrix, labels: NDArray[np.int32], groups: Groups) -> Variant
     pairs, told = [np.empty((0, 2), np.int64)], []
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
-        found = own[nearest(whole.directions(features[own]), MIN_COSINE)]
+        found = own[near_vectors(whole.directions(features[own]), MIN_COSINE)]
         found = found[groups[found[:, 0]] != groups[found[:, 1]]]
         if len(np.unique(groups[found])) >= MIN_PART * len(np.unique(groups[own])):
             pairs.append(found)
