@@ -3,7 +3,9 @@
 Its results must be those of an undisturbed one, on one core to the last bit, and nothing that was kept may be
 computed again. Any class folders do; some photos of each class are taken.
 
-    python benchmarks/interruptions.py PHOTOS [--kills 30] [--backbone mobilenet_v2] [--photos 120]
+    python benchmarks/interruptions.py PHOTOS [--kills 30] [--backbones mobilenet_v2] [--photos 120]
+
+It may be interrupted itself: with `--folder FOLDER` the same command goes on after the last kill.
 """
 
 import argparse
@@ -19,6 +21,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ LOG = "HEADSTART_PIECES"
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
-TIMED = ("seconds", "latency_ms", "forecast", "decided_at", "created_at")
+TIMED = ("seconds", "latency", "forecast", "decided_at", "created_at")
 """What stands in results.json of clocks, which differ anyhow."""
 
 
@@ -74,11 +78,12 @@ class Comparison:
         cache: The cache folder.
     """
 
-    def __init__(self, folder: Path, photos: Path, backbone: str) -> None:
+    def __init__(self, folder: Path, photos: Path, backbones: str) -> None:
         self.run, self.cache, self._log = folder / "run", folder / "cache", folder / "pieces"
-        self._words = ["compare", str(photos), "--out", str(self.run), "--backbones", backbone]
+        self._words = ["compare", str(photos), "--out", str(self.run), "--backbones", backbones]
         self._words += ["--epochs", "3", "--folds", "0", "--quiet"]
-        measured.link_weights(self.cache)
+        if not self.cache.exists():
+            measured.link_weights(self.cache)
         self._log.touch()
 
     def start(self) -> "subprocess.Popen[bytes]":
@@ -91,6 +96,11 @@ class Comparison:
             env=environment,
             preexec_fn=on_one_core,
         )
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it was started before."""
+        return self.run.exists()
 
     @property
     def results(self) -> Results:
@@ -114,31 +124,106 @@ def on_one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What came of the kills by now.
+
+    Attributes:
+        undisturbed_s: Seconds of the comparison that was let alone.
+        killed_after_s: Of each kill, after how many seconds of the process.
+        n_runs: Comparisons that came to their end after kills.
+        apart: The largest differences between them and the undisturbed one.
+        twice: By kind, how many pieces were kept twice.
+    """
+
+    undisturbed_s: float
+    killed_after_s: tuple[float, ...] = ()
+    n_runs: int = 0
+    apart: dict[str, float] = field(default_factory=dict)
+    twice: dict[str, int] = field(default_factory=dict)
+
+
 def taken(photos: Path, n_photos: int, folder: Path) -> Path:
     """Copy so many photos, evenly of all class folders."""
     classes = sorted(path for path in photos.iterdir() if path.is_dir())
     for one in classes:
         files = sorted(path for path in one.iterdir() if path.suffix.lower() in formats.picture_extensions())
-        (folder / one.name).mkdir(parents=True)
+        (folder / one.name).mkdir(parents=True, exist_ok=True)
         for file in files[: max(1, n_photos // len(classes))]:
-            shutil.copyfile(file, folder / one.name / file.name)
+            shutil.copy2(file, folder / one.name / file.name)
     return folder
 
 
-def disturb(comparison: Comparison, n_kills: int, longest_s: float, moments: random.Random) -> list[float]:
-    """Start it and kill it until it has ended by itself; return after how many seconds it was killed."""
-    killed_after = list[float]()
-    while True:
+class Trials:
+    """Comparisons that are killed, and one that is not, in a folder in which a later process goes on.
+
+    Args:
+        folder: Of all.
+        photos: What is compared on.
+        backbones: Names, with commas between.
+        seed: Of the moments.
+    """
+
+    def __init__(self, folder: Path, photos: Path, backbones: str, seed: int) -> None:
+        self._folder, self._photos, self._backbones, self._seed = folder, photos, backbones, seed
+        self._file = folder / "tally.json"
+        self.undisturbed = Comparison(folder / "undisturbed", photos, backbones)
+        self.tally = records.read_json(self._file, Tally) if self._file.exists() else self._begin()
+
+    def _begin(self) -> Tally:
+        start = time.perf_counter()
+        if self.undisturbed.start().wait():
+            raise SystemExit("The undisturbed comparison failed.")
+        self._note(Tally(time.perf_counter() - start))
+        return self.tally
+
+    def _note(self, tally: Tally) -> None:
+        self.tally = tally
+        records.write_json(self._file, tally)
+
+    def go_on(self, n_kills: int, until: float) -> bool:
+        """Start and kill comparisons until there were so many kills and the last has ended by itself.
+
+        Returns:
+            Whether that was so before `until`, by `time.monotonic`.
+        """
+        while len(self.tally.killed_after_s) < n_kills or self._comparison.is_begun:
+            if time.monotonic() > until:
+                return False
+            self._start(n_kills)
+        return True
+
+    @property
+    def _comparison(self) -> Comparison:
+        """The one that is in hand."""
+        folder = self._folder / f"disturbed {self.tally.n_runs + 1}"
+        return Comparison(folder, self._photos, self._backbones)
+
+    def _start(self, n_kills: int) -> None:
+        """Start it and kill it at a random moment, if it has not ended by then; at last let it end."""
+        killed, comparison = self.tally.killed_after_s, self._comparison
+        moment = random.Random(f"{self._seed} {len(killed)}").uniform(0, self.tally.undisturbed_s)
         process = comparison.start()
-        wait = moments.uniform(0, longest_s) if len(killed_after) < n_kills else None
         try:
-            if process.wait(wait):
-                raise SystemExit(f"After {len(killed_after)} kills it ended with {process.returncode}.")
-            return killed_after
+            status = process.wait(moment if len(killed) < n_kills else None)
         except subprocess.TimeoutExpired:
+            self._note(replace(self.tally, killed_after_s=(*killed, round(moment, 1))))
+        else:
+            if status:
+                raise SystemExit(f"After {len(killed)} kills it ended with {status}.")
+            self._judge(comparison)
+        finally:
             process.kill()
             process.wait()
-            killed_after.append(float(wait or 0))
+
+    def _judge(self, comparison: Comparison) -> None:
+        apart, twice = Counter(self.tally.apart), Counter(self.tally.twice)
+        for what, much in differences(self.undisturbed, comparison).items():
+            apart[what] = max(apart[what], much)  # type: ignore[assignment]
+        for piece, count in comparison.pieces.items():
+            twice[piece.split()[0]] += count - 1
+        n_runs = self.tally.n_runs + 1
+        self._note(replace(self.tally, n_runs=n_runs, apart=dict(apart), twice=dict(+twice)))
 
 
 def differences(one: Comparison, other: Comparison) -> dict[str, float]:
@@ -149,9 +234,9 @@ def differences(one: Comparison, other: Comparison) -> dict[str, float]:
         "features": largest(*features),
         "heads": largest(*heads),
         "test_probabilities": float(np.abs(probabilities(one) - probabilities(other)).max()),
-        "other_passes": float(history(one) != history(other)),
-        "other_recommended_weights": float(weights(one) != weights(other)),
-        "other_results": float(untimed(one.results) != untimed(other.results)),
+        "passes": apart(history(one), history(other)),
+        "recommended_weights": apart(weights(one), weights(other)),
+        "results": apart(untimed(one.results), untimed(other.results)),
     }
 
 
@@ -188,12 +273,25 @@ def probabilities(comparison: Comparison) -> Array:
     return np.array([[float(cell) for cell in line.split(",")[-n_classes:]] for line in lines])
 
 
+def apart(one: Any, other: Any) -> float:
+    """Return the largest difference of numbers; infinite where anything else differs."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return max((apart(one[name], other[name]) for name in one), default=0.0)
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return max(map(apart, one, other), default=0.0)
+    if one == other:
+        return 0.0
+    return abs(one - other) if isinstance(one, float) and isinstance(other, float) else float("inf")
+
+
 def history(comparison: Comparison) -> list[Any]:
-    return [one.training.history for one in comparison.results.candidates]
+    return [json.loads(records.to_json(one.training.history)) for one in comparison.results.candidates]
 
 
-def weights(comparison: Comparison) -> bytes:
-    return (comparison.run / "model" / "graph.bin").read_bytes()
+def weights(comparison: Comparison) -> list[float]:
+    """The recommended network's, whose graph is of the same bytes but for them."""
+    content = (comparison.run / "model" / "graph.bin").read_bytes()
+    return np.nan_to_num(np.frombuffer(content[: len(content) // 4 * 4], np.float32)).tolist()
 
 
 def untimed(results: Results) -> Any:
@@ -216,47 +314,39 @@ def main() -> None:
     )
     parser.add_argument("photos", type=Path, help="folder of class folders")
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--backbones", default="mobilenet_v2", help="names, with commas between")
     parser.add_argument("--photos", dest="n_photos", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--folder", type=Path, help="where all of it is kept, to go on there")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing after so many")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/interruptions.json")
     arguments = parser.parse_args()
-    moments = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    until = time.monotonic() + 60 * arguments.minutes
+    with nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
         photos = taken(arguments.photos, arguments.n_photos, folder / "photos")
-        undisturbed = Comparison(folder / "undisturbed", photos, arguments.backbone)
-        start = time.perf_counter()
-        if undisturbed.start().wait():
-            raise SystemExit("The undisturbed comparison failed.")
-        longest_s = time.perf_counter() - start
-        killed_after, apart, twice = list[float](), Counter[str](), Counter[str]()
-        n_runs = 0
-        while len(killed_after) < arguments.kills:
-            n_runs += 1
-            disturbed = Comparison(folder / f"disturbed {n_runs}", photos, arguments.backbone)
-            killed_after += disturb(disturbed, arguments.kills - len(killed_after), longest_s, moments)
-            for what, much in differences(undisturbed, disturbed).items():
-                apart[what] = max(apart[what], much)  # type: ignore[assignment]
-            pieces = disturbed.pieces
-            twice.update(line.split()[0] for line, count in pieces.items() for _ in range(count - 1))
+        trials = Trials(folder, photos, arguments.backbones, arguments.seed)
+        is_done = trials.go_on(arguments.kills, until)
+        tally = trials.tally
         figures = {
-            "backbone": arguments.backbone,
+            "backbones": arguments.backbones,
             "photos": len([*photos.rglob("*.*")]),
-            "undisturbed_s": round(longest_s, 1),
-            "kills": len(killed_after),
-            "killed_after_s": [round(one, 1) for one in killed_after],
-            "runs": n_runs,
-            "pieces": sum(undisturbed.pieces.values()),
-            "kept_twice": dict(twice),
-            "largest_differences": dict(apart),
+            "undisturbed_s": round(tally.undisturbed_s, 1),
+            "kills": len(tally.killed_after_s),
+            "killed_after_s": tally.killed_after_s,
+            "runs": tally.n_runs,
+            "pieces": sum(trials.undisturbed.pieces.values()),
+            "kept_twice": tally.twice,
+            "largest_differences": tally.apart,
         }
-    if arguments.keep:
+    if arguments.keep and is_done:
         measured.keep("interruptions", figures)
     else:
         print(json.dumps(figures, indent=2))
-    if twice or any(much > 1e-5 for much in apart.values()):
+    if tally.twice or any(much > 1e-5 for much in tally.apart.values()):
         raise SystemExit(1)
+    if not is_done:
+        raise SystemExit("It is not done yet: the same command goes on.")
 
 
 if __name__ == "__main__":

@@ -273,17 +273,20 @@ class Guard(click.Group):
             # The reader, such as `head`, has seen enough; keep Python from complaining of it at exit.
             sys.stdout = None
             context.exit(0)
-        except OSError as error:
-            if error.errno not in NOT_WRITTEN:
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"{where}{error.strerror}.\n{ELSEWHERE}", err=True)
-            context.exit(1)
         except Exception as error:
-            if not lacks_memory(error):
+            told = _told(error)
+            if told is None:
                 raise
-            click.echo(f"There is not enough memory for it.\n{MORE_MEMORY}", err=True)
+            click.echo(told, err=True)
             context.exit(1)
+
+
+def _told(error: Exception) -> str | None:
+    """Return what to say of the machine where an error is for it; None where it is a defect."""
+    if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}.\n{ELSEWHERE}"
+    return f"There is not enough memory for it.\n{MORE_MEMORY}" if lacks_memory(error) else None
 
 
 @click.group(

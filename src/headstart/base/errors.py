@@ -151,9 +151,12 @@ NO_MEMORY = (
     "bad_alloc",
     "Cannot allocate memory",
     "Resource temporarily unavailable",
+    "can't alloc",
     "can't start new thread",
+    "failed to map segment from shared object",
+    "error return without exception set",
 )
-"""What OpenVINO, TensorFlow and threads say where there is no memory for them."""
+"""What OpenVINO, TensorFlow, threads, libraries that are loaded and Python say where there is no memory."""
 
 
 def lacks_memory(error: Exception) -> bool:

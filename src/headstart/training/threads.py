@@ -6,16 +6,25 @@ the same on any number of cores.
 """
 
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from headstart.pictures.pixels import core_count
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+SQUARE = 256
+"""Rows of matrices whose product takes so long, a millisecond, that threads are at it at once."""
+
+PATIENCE_S = 60
+"""Threads that are there no sooner found no memory."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,6 +38,30 @@ def opened() -> Iterator[ThreadPoolExecutor]:
         ThreadPoolExecutor(core_count(), "headstart-algebra") as pool,
     ):
         yield pool
+
+
+def load() -> None:
+    """Load linear algebra and have it take its memory, before other things do.
+
+    OpenBLAS takes some 30 MB when first so many threads call it at once. Where there is none, SciPy's
+    (0.3.30) waits for it, for ever.
+    """
+    with opened() as pool:
+        all_there = threading.Barrier(core_count() + 1)
+        at_work = [pool.submit(_take_memory, all_there) for _ in range(core_count())]
+        _take_memory(all_there)
+        for one in at_work:
+            one.result()
+
+
+def _take_memory(all_there: threading.Barrier) -> None:
+    from scipy.linalg.blas import dgemm
+
+    square = np.zeros((SQUARE, SQUARE))
+    all_there.wait(PATIENCE_S)
+    for _ in range(2):
+        dgemm(1.0, square, square)
+        square @ square
 
 
 @functools.cache

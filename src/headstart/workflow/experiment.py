@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from headstart.results.run import Run
 from headstart.statistics.answers import Answers
 from headstart.storage import cache
 from headstart.storage.store import Store
+from headstart.training import threads
 from headstart.training.suspects import Judgement, judge
 from headstart.workflow import illustration
 from headstart.workflow.conclusion import Case, results_of, with_versions
@@ -109,6 +111,15 @@ def compare(
     return results
 
 
+def load_libraries() -> None:
+    """Load what is compiled and large, before networks take memory.
+
+    Where there is too little left for it, loading OpenCV (5.0) ends the process.
+    """
+    importlib.import_module("cv2")
+    threads.load()
+
+
 def possible(settings: Settings, progress: Progress) -> Settings:
     """Return settings without fine-tuning where TensorFlow is not installed, with a remark.
 
@@ -131,6 +142,7 @@ def train_and_judge(
 ) -> Results:
     """Do all of it but write the results: the run folder holds the rest then."""
     start, settings, progress = time.perf_counter(), bench.settings, bench.progress
+    load_libraries()
     listed = list_photos(bench)
     if settings.report:
         pool.submit(report.prepare)  # in a process of its own, while pip works in others
