@@ -4,15 +4,20 @@ The photos are made: 64 x 64 pixels in ten classes, each another picture. So the
 is done beside decoding large photos and asking a real backbone, whose price per photo is in features.json and
 phone_photos.json.
 
-python benchmarks/scale.py 5000 50000 200000
+    python benchmarks/scale.py 5000 50000 200000 [--folder FOLDER]
+
+With a folder, the same command goes on where it was interrupted.
 """
 
 import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,33 +69,47 @@ def size_mb(path: Path) -> float:
     return sum(one.stat().st_size for one in files) / 1e6
 
 
-def figures_of(count: int, folder: Path) -> dict[str, Any]:
-    """Return what so many photos take."""
-    data, cache, run = photos(folder / "photos", count), folder / "cache", folder / "run"
-    start = time.process_time()
-    listing.load(data)
-    listed_s = time.process_time() - start
-    check = price(["check", str(data), "--quiet"], cache)
+STAGES = ("photos", "listing", "check", "compare after the check")
+
+
+def taken_by(stage: str, count: int, folder: Path) -> dict[str, float]:
+    """Return what a stage takes of so many photos, in a folder in which those before it were done."""
+    data, cache, run = folder / "photos", folder / "cache", folder / "run"
+    if stage == "photos":
+        shutil.rmtree(data, ignore_errors=True)
+        photos(data, count)
+        return {}
+    if stage == "listing":
+        start = time.process_time()
+        listing.load(data)
+        return {"processor_s": time.process_time() - start}
+    if stage == "check":
+        return price(["check", str(data), "--quiet"], cache)
     words = ["--backbones", "tiny", "--techniques", "features", "--image-size", "64", "--quiet"]
-    compare = price(["compare", str(data), *words, "--out", str(run)], cache)
-    return {
-        "listing": {"processor_s": listed_s},
-        "check": check,
-        "compare after the check": compare,
-        "store_mb": size_mb(cache / "store.sqlite"),
-        "run_mb": size_mb(run),
-        "report_mb": size_mb(run / "report.html"),
-    }
+    taken = price(["compare", str(data), *words, "--out", str(run)], cache)
+    sizes = {"store": cache / "store.sqlite", "run": run, "report": run / "report.html"}
+    return taken | {f"{name}_mb": size_mb(path) for name, path in sizes.items()}
 
 
 def main() -> None:
-    """Measure all, print and keep the figures."""
+    """Measure all that is not measured yet, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("counts", type=int, nargs="+", help="numbers of photos")
-    figures = {}
-    for count in parser.parse_args().counts:
-        with tempfile.TemporaryDirectory() as folder:
-            figures[f"{count}"] = figures_of(count, Path(folder))
+    parser.add_argument("--folder", type=Path, help="where photos and figures are kept, to go on there")
+    parser.add_argument("--stages", type=int, default=len(STAGES), help="so many of them and no more")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {}
+    with nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory() as name:
+        for count in arguments.counts:
+            folder = Path(name).resolve() / f"{count}"
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = folder / "figures.json"
+            known = json.loads(kept.read_text()) if kept.exists() else {}
+            for stage in STAGES[: arguments.stages]:
+                if stage not in known:
+                    known[stage] = taken_by(stage, count, folder)
+                    kept.write_text(json.dumps(known))
+            figures[f"{count}"] = {stage: taken for stage, taken in known.items() if taken}
     measured.keep("scale", figures)
 
 

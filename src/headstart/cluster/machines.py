@@ -131,7 +131,7 @@ def _read(files: Sequence[str], order: Order, bench: Bench) -> "ray.data.Dataset
         fn_constructor_args=(order, bench.store.heads()),
         batch_size=AT_ONCE,
         num_cpus=n_cpus,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=n_actors),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=n_actors, initial_size=n_actors),
     )
 
 
