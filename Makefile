@@ -15,7 +15,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { echo $$name; break; }; done)
 
-.PHONY: help demo test lint suite test-all test-cluster bench bench-gpu container-steps lock clean
+.PHONY: help demo test lint suite test-all test-cluster bench bench-cluster bench-gpu container-steps lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 @/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -60,6 +60,10 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; thr
 	$(BIN)/python benchmarks/exports.py $(DATA)
 	$(BIN)/python benchmarks/serving.py $(DATA)
 	$(BIN)/python benchmarks/page.py
+
+bench-cluster: $(READY) ## measure reading by one, two and three nodes of a Ray cluster on this machine; it installs Ray
+	$(BIN)/python -m pip install --quiet "ray[data]>=2.50" "pyarrow>=19.0"
+	$(BIN)/python benchmarks/cluster.py
 
 bench-gpu: $(READY) ## measure on a GPU; needs headstart[gpu]
 	$(BIN)/python benchmarks/gpu.py
