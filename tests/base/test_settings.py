@@ -34,6 +34,7 @@ def test_every_option_has_help_that_is_a_sentence() -> None:
         ),
         ("unfreeze", "-1", "unfreeze is '-1'.\nChoose one of auto, last, half, all, or a number of layers."),
         ("epochs", 0, "epochs is 0.\nGive 1 or more."),
+        ("epochs", "many", "epochs is 'many'.\nGive auto, or a number of passes."),
         ("batch_size", -4, "batch_size is -4.\nGive 1 or more."),
         ("image_size", 16, "image_size is 16.\nGive 32 or more."),
         ("image_size", "large", "image_size is 'large'.\nGive auto, or a number of pixels."),

@@ -106,6 +106,15 @@ def test_without_a_budget_all_is_tried_in_the_order_asked_for() -> None:
     assert plan.forecast.first_seconds == pytest.approx(plan.forecast.seconds + 5, abs=1)
 
 
+def test_few_photos_are_passed_over_more_often_and_the_forecast_knows() -> None:
+    plan = made_plan([A, B], epochs="auto")
+    assert tuned(plan) == [("a", 16), ("b", 16)]
+    assert plan.forecast.seconds == pytest.approx(11 + 41 + 1600 + 1600, abs=1)
+    tight = made_plan([A, B], epochs="auto", budget="15m")
+    assert tuned(tight)[0] == ("b", 8)
+    assert tight.with_actual().left_out[0] == "8 of 16 passes of fine-tuning b"
+
+
 def test_what_is_known_later_is_said_later() -> None:
     said = Remarks()
     unknown = replace(A, is_known=False)

@@ -81,7 +81,11 @@ class Settings:
         True, "Try the best two backbones side by side too: under one head, or, fine-tuned, their mean."
     )
     seed: int = option(0, "Seed of the split, of augmentation and of training.")
-    epochs: int = option(4, "Passes over the training photos that fine-tuning takes.", minimum=1)
+    epochs: int | Literal["auto"] = option(
+        AUTO,
+        "Passes over the training photos that fine-tuning takes; auto: 4, and more where photos are few.",
+        minimum=1,
+    )
     unfreeze: str = option(
         "auto", "Layers to fine-tune: last, half or all of them, a number, or auto (by backbone)."
     )
@@ -168,6 +172,8 @@ class Settings:
                 raise SettingsError(f"{name} is empty.", "Name at least one.")
         if isinstance(self.image_size, str) and self.image_size != AUTO:
             raise SettingsError(f"image_size is {self.image_size!r}.", "Give auto, or a number of pixels.")
+        if isinstance(self.epochs, str) and self.epochs != AUTO:
+            raise SettingsError(f"epochs is {self.epochs!r}.", "Give auto, or a number of passes.")
         for known in dataclasses.fields(self):
             _refuse_value(known, getattr(self, known.name))
         if self.unfreeze not in UNFREEZE_WORDS and not self.unfreeze.isdecimal():

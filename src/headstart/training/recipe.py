@@ -24,6 +24,9 @@ WEIGHT_DECAY = 0.01
 DROPOUT = 0.2
 """The part of the features that a training step leaves out before the head."""
 
+STEPS, EPOCHS = 112, range(4, 16 + 1)
+"""How many steps a training has at least, where so many passes come to that; see docs/performance.md."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -41,6 +44,17 @@ class Recipe:
     operations: tuple[str, ...]
     views: int
     seed: int
+
+
+def epochs_for(n_train: int, batch_size: int) -> int:
+    """Return how many passes over N photos to take where nothing else is asked for.
+
+    Example:
+        >>> [epochs_for(n_train, 32) for n_train in (100, 200, 500, 1000, 100_000)]
+        [16, 16, 7, 4, 4]
+    """
+    needed = math.ceil(STEPS / math.ceil(n_train / batch_size))
+    return min(max(needed, EPOCHS[0]), EPOCHS[-1])
 
 
 def part_of_rate(step: int, n_steps: int) -> float:

@@ -9,6 +9,7 @@ from headstart.base.settings import Settings
 from headstart.base.words import in_words
 from headstart.networks.table import SIDE_BY_SIDE, Backbone
 from headstart.results.cost import Forecast
+from headstart.training import recipe
 from headstart.workflow import forecast
 from headstart.workflow.techniques.trial import Prospect, Trial
 
@@ -95,12 +96,10 @@ class Plan:
         Args:
             rows: What was asked for; those side by side are not fine-tuned as one.
         """
-        epochs, alone = (
-            self._settings.epochs,
-            [one for one in self.trials if one.row in rows and not one.row.parts],
-        )
-        if not self._has_finetune:
+        alone = [one for one in self.trials if one.row in rows and not one.row.parts]
+        if not self._has_finetune or not alone:
             return
+        epochs = self._epochs(alone)
         if self._budget is None:
             yield from ((trial, epochs) for trial in alone)
             return
@@ -119,13 +118,19 @@ class Plan:
                 self._leave_out(f"{epochs - n_epochs} of {epochs} passes of fine-tuning {trial.row.name}")
             yield trial, n_epochs
 
+    def _epochs(self, trials: Sequence[Prospect | Trial]) -> int:
+        """Return how many passes fine-tuning takes where there is time: all backbones see the same photos."""
+        asked = self._settings.epochs
+        n_train = trials[0].work(1).n_viewed
+        return recipe.epochs_for(n_train, self._settings.batch_size) if isinstance(asked, str) else asked
+
     def _fits(self, trial: Trial, epochs: int) -> bool:
         assert self._budget is not None
         tests = sum(one.features_stages()["test"] for one in self.trials)
         return self._spent() + forecast.total(trial.finetune_stages(epochs)) + tests <= self._budget
 
     def _forecast(self, trials: Sequence[Prospect | Trial], reading: dict[str, float]) -> Forecast:
-        epochs = self._settings.epochs
+        epochs = self._epochs(trials)
         stages = {"so far": self._spent(), **reading}
         for trial in trials:
             parts = trial.features_stages() | (trial.finetune_stages(epochs) if self._has_finetune else {})

@@ -152,7 +152,7 @@ def foresee(listed: Listed, opened: Sequence[Opened], pace: Pace, bench: Bench) 
             n_checked=n_checked,
             n_viewed=n_different,
             views=1,
-            epochs=settings.epochs,
+            epochs=1,
             n_folds=n_folds or 1,
             seeds=settings.seeds,
             is_built=False,

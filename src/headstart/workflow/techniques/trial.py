@@ -45,7 +45,7 @@ class Prospect:
 
     def features_stages(self) -> dict[str, float]:
         """Return the seconds that feature extraction will take, by stage."""
-        return forecast.features_stages(self.costs(), self.work(self._settings.epochs))
+        return forecast.features_stages(self.costs(), self._work)
 
     def finetune_stages(self, epochs: int) -> dict[str, float]:
         """Return the seconds that fine-tuning will take from the probe on, by stage; none if unknown."""
@@ -132,7 +132,7 @@ class Trial:
     def features_stages(self) -> dict[str, float]:
         """Return the seconds that feature extraction will take, by stage."""
         self.costs()
-        return self.extraction.stages(self.work(self.settings.epochs))
+        return self.extraction.stages(self.work(1))
 
     def finetune_stages(self, epochs: int) -> dict[str, float]:
         """Return the seconds that fine-tuning will take from the probe on, by stage."""
