@@ -603,7 +603,7 @@ def _frozen(model: "Model") -> tuple[bytes, list[str]]:
         return model.stateless_call(*constants, pixels, training=False)[0]
 
     shape = tensorflow.TensorSpec(model.input.shape, tensorflow.float32)
-    graph = tensorflow.function(infer).get_concrete_function(shape).graph
+    graph = tensorflow.function(infer, autograph=False).get_concrete_function(shape).graph
     content: bytes = graph.as_graph_def().SerializeToString()
     return content, [output.name for output in graph.outputs]
 

@@ -118,8 +118,7 @@ def replay(
     if "finetune" in settings.techniques:
         backbones.import_keras()  # a comparison would leave it out
     new = Run(Path(str(settings.out)))
-    # A replay that was ended while its report was drawn has computed everything anew.
-    if new.is_finished and experiment.is_described(new, settings):
+    if new.is_finished:
         raise RunError(
             f"{new.folder} holds a finished run, and a replay computes everything anew.",
             "Name another folder: --out NEW.",
