@@ -23,6 +23,7 @@ from headstart.networks.sweep import Fed, Sweep
 from headstart.photos import splits
 from headstart.pictures.pixels import Picture
 from headstart.results.run import Run
+from headstart.results.verdict import choice
 from headstart.sources import listing
 from headstart.workflow.agreement import Check, read
 from headstart.workflow.replay import (
@@ -489,6 +490,39 @@ def test_a_verdict_on_another_candidate_because_of_its_latency_is_not_compared(
     best = Run(finished.folder).results().recommended.best_on_validation
     assert found.checks[-1] == Check("recommendation", "", best, best, None, True)
     assert [check.what for check in judged(tmp_path / "then", tmp_path / "then").checks] == KINDS
+
+
+@pytest.mark.parametrize(("latency_then", "latency_now"), [(1.0, 0.5), (0.5, 1.0), (0.6, 0.4)])
+def test_what_is_cheaper_by_the_clock_is_no_difference(
+    latency_then: float, latency_now: float, finished: Finished, tmp_path: Path
+) -> None:
+    """A cheaper one that is not shown to be as good is named with what it would save; latencies vary."""
+
+    def timed(name: str, latency_ratio: float, at_least: float = -0.279) -> Path:
+        folder = Path(shutil.copytree(finished.folder, tmp_path / name))
+        recommended = Run(folder).results().recommended
+        [other] = recommended.alternatives
+        costs = replace(other, latency_ratio=latency_ratio, size_ratio=0.99, at_least=at_least)
+        sentence = choice(replace(recommended, alternatives=(costs,)))
+        assert ("would save" in sentence) == (latency_ratio < 0.75)
+
+        def change(results: Any) -> None:
+            results["recommended"]["alternatives"][0] |= {
+                "latency_ratio": latency_ratio,
+                "size_ratio": 0.99,
+                "at_least": at_least,
+            }
+            old = choice(recommended)
+            results["verdict"] = [sentence if one == old else one for one in results["verdict"]]
+
+        return edited(folder, change)
+
+    then = timed("then", latency_then)
+    found = judged(then, timed("now", latency_now))
+    assert (found.agrees, found.notes) == (True, ())
+    assert [check.what for check in found.checks] == KINDS
+    differs = disagreeing(judged(then, timed("other", latency_now, at_least=-0.4)))
+    assert [check.what for check in differs] == (["verdict"] if latency_then < 0.75 else [])
 
 
 def test_with_a_budget_only_what_both_tried_is_compared(finished: Finished, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def write(evidence: Evidence) -> tuple[str, ...]:
     sentences = (
         _use(use, use.test, evidence),
         _shifted(evidence),
-        _choice(evidence),
+        choice(evidence.recommended) if len(evidence.candidates) > 1 else "",
         _rivals(use, evidence),
         _finetuning(use, evidence.worth),
         _confidence(evidence),
@@ -296,11 +296,8 @@ def _chance(p_value: float) -> str:
     return f"= {p_value:.3f}" if p_value >= 0.001 else "< 0.001"
 
 
-def _choice(evidence: Evidence) -> str:
-    """Say why it is this one, and what a cheaper one would save and may cost."""
-    recommended = evidence.recommended
-    if len(evidence.candidates) == 1:
-        return ""
+def choice(recommended: Recommendation) -> str:
+    """Return why it is this one, and what a cheaper one would save and may cost."""
     if recommended.name != recommended.best_on_validation:
         return recommended.why
     cheaper = [one for one in recommended.alternatives if is_cheaper(one)]

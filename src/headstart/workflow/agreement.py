@@ -16,9 +16,10 @@ from headstart.photos import splits
 from headstart.photos.splits import SplitRow
 from headstart.results import decision, predictions
 from headstart.results import run as runs
-from headstart.results.comparison import Candidate, Results
+from headstart.results.comparison import Alternative, Candidate, Recommendation, Results
 from headstart.results.predictions import Predictions
 from headstart.results.run import Run
+from headstart.results.verdict import choice
 from headstart.statistics.metrics import Evaluation
 
 ScoredPart = Literal["validation", "test"]
@@ -172,8 +173,8 @@ def _conclusions(pair: Pair) -> Iterator[Check]:
     yield _equal("recommendation", [recommended], [_by_costs_of(*pair.sides)])
     if speak_of_one(*pair.sides):
         yield _equal("decisions", *(_decisions(side.results) for side in pair.sides))
-        said = (_sentences(side.results, is_same=pair.is_same) for side in pair.sides)
-        yield _equal("verdict", *said)
+        said = (_at_costs_of(pair.then, side) for side in pair.sides)
+        yield _equal("verdict", *(_sentences(one, is_same=pair.is_same) for one in said))
 
 
 def _both_tried(then: Side, now: Side, *, has_budget: bool) -> list[str]:
@@ -211,16 +212,28 @@ def _by_costs_of(then: Side, now: Side) -> str:
     before, after = then.results.recommended, now.results.recommended
     if before.best_on_validation != after.best_on_validation:
         return after.name
+    chosen = decision.choose(_weighed(before, after), after.margin)
+    return chosen.name if chosen else after.best_on_validation
+
+
+def _weighed(before: Recommendation, after: Recommendation) -> tuple[Alternative, ...]:
+    """Return the alternatives of after, with what they cost before."""
     costs = {one.name: one for one in before.alternatives}
-    weighed = [
+    return tuple(
         dataclasses.replace(
             one, latency_ratio=costs[one.name].latency_ratio, size_ratio=costs[one.name].size_ratio
         )
         for one in after.alternatives
         if one.name in costs
-    ]
-    chosen = decision.choose(weighed, after.margin)
-    return chosen.name if chosen else after.best_on_validation
+    )
+
+
+def _at_costs_of(then: Side, now: Side) -> Results:
+    """Return the results of now, naming as cheaper what was cheaper then: that is by the clock."""
+    after = now.results.recommended
+    before = dataclasses.replace(after, alternatives=_weighed(then.results.recommended, after))
+    said = [choice(before) if one == choice(after) else one for one in now.results.verdict]
+    return dataclasses.replace(now.results, verdict=tuple(said))
 
 
 def speak_of_one(then: Side, now: Side) -> bool:
