@@ -16,8 +16,10 @@ from headstart.results.comparison import (
     Baseline,
     Candidate,
     DatasetSummary,
+    Epoch,
     FindingSummary,
     Measured,
+    Repeat,
     Shift,
     Training,
     WithoutLeaks,
@@ -218,6 +220,33 @@ def test_one_of_several_came_out_better() -> None:
         "up to 2.0 points) and is worse than lite0 with features (+3.0 points, 95% interval +1.0 to +4.5), "
         "which validation had not foretold."
     )
+
+
+def test_what_the_last_pass_gained_and_more_would_cost() -> None:
+    """Of two seeds as of one: the seconds are those of both."""
+    history = (
+        Epoch(0, None, 0.4, 0.88),
+        *(Epoch(number, 0.3, 0.32 - number / 100, 0.9 + number / 200) for number in (1, 2, 3, 4)),
+    )
+    trained = candidate(
+        "lite0",
+        "finetune",
+        seconds={"features": 20.0, "finetune": 131.0, "convert": 4.0},
+        training=Training(224, 0.1, history=history, best_epoch=4),
+    )
+    said = (
+        "The last of its 4 passes changed validation from 91.5% right to 92.0%, and the log loss from 0.290 "
+        "to 0.280; to train with twice as many, `--epochs 8`, would take about {}."
+    )
+
+    def write(use: Candidate) -> tuple[str, ...]:
+        return verdict.write(replace(WHOLE, candidates=(use, *TRIED[1:])))
+
+    assert said.format("4 min 22 s") in write(trained)
+    seeds = (Repeat(0, 0.92, 0.91), Repeat(1, 0.92, 0.93))
+    assert said.format("2 min 11 s") in write(replace(trained, repeats=seeds))
+    kept_probe = replace(trained, training=replace(trained.training, best_epoch=0))
+    assert not any("passes" in one for one in write(kept_probe))
 
 
 def test_why_a_cheaper_one_is_recommended_is_said_in_the_words_of_the_decision() -> None:

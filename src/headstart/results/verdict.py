@@ -111,6 +111,7 @@ def write(evidence: Evidence) -> tuple[str, ...]:
         choice(evidence.recommended) if len(evidence.candidates) > 1 else "",
         _rivals(use, evidence),
         _finetuning(use, evidence.worth),
+        _passes(use),
         _confidence(evidence),
         _cost(use, evidence.forecast),
         _data(evidence),
@@ -379,6 +380,21 @@ def _finetuning(use: Candidate, worth: Sequence[Worth]) -> str:
     """Say of one backbone, that of the candidate to use if it can be, whether fine-tuning was worth it."""
     own_first = sorted(worth, key=lambda one: one.backbone != use.backbone)
     return own_first[0].measured if own_first else ""
+
+
+def _passes(use: Candidate) -> str:
+    """Say what the last pass of fine-tuning gained, and what as many passes again would cost."""
+    history = use.training.history
+    if use.training.best_epoch < 2 or "finetune" not in use.seconds:
+        return ""
+    before, last = history[-2:]
+    once = use.seconds["finetune"] / max(1, len(use.repeats))
+    return (
+        f"The last of its {last.number} passes changed validation from {before.validation_accuracy:.1%} "
+        f"right to {last.validation_accuracy:.1%}, and the log loss from {before.validation_loss:.3f} to "
+        f"{last.validation_loss:.3f}; to train with twice as many, `--epochs {2 * last.number}`, would take "
+        f"about {in_words(2 * once)}."
+    )
 
 
 def _confidence(evidence: Evidence) -> str:
