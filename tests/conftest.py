@@ -11,9 +11,11 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import gc
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from headstart.base.errors import HeadstartError
@@ -48,6 +51,15 @@ from headstart.training.ridge import Head, Ridge
 import_openvino()  # before a test imports it by itself, for it would report that to its makers
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# What a shell starts in the background ignores Ctrl-C, and so would the commands that tests end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+PATIENCE_S = 300
+"""How long a test waits for what must come: a machine may be slow, and only a fault lets it wait so long."""
 
 
 LONGEST = (
@@ -129,6 +141,14 @@ def refuse_below(folder: Path) -> Callable[[str, tuple[Any, ...]], None]:
                 raise AssertionError(f"A test must leave the user's cache alone: {os.fsdecode(path)}")
 
     return hook
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def touch(root: Path, *paths: str) -> Path:

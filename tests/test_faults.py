@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Finished, write_mixed_photos
+from conftest import PATIENCE_S, Finished, write_mixed_photos
 from faults import Planter, places, walk
 
 from headstart.base import filenames, records
@@ -473,7 +473,7 @@ def test_memory_that_is_limited(
         env=os.environ | {"HEADSTART_CACHE": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

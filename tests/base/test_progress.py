@@ -2,8 +2,9 @@ import re
 import time
 
 import pytest
+from conftest import PATIENCE_S
 
-from headstart.base.progress import LATE_S, Console, Progress, Quiet, late_stage
+from headstart.base.progress import Console, Progress, Quiet, late_stage
 
 
 def test_the_default_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +44,7 @@ def test_a_stage_leaves_one_whole_line_off_a_terminal(
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("efficientnet_lite0 fine-tuning 3/6 ")
-    assert re.search(r" 2000/2000 [\d,]+ images/s +0:00:0\d in all *$", line)
+    assert re.search(r" 2000/2000 [\d,]+ images/s +0:0\d:\d\d in all *$", line)
 
 
 def test_a_stage_names_its_unit(capfd: pytest.CaptureFixture[str]) -> None:
@@ -58,13 +59,16 @@ def test_a_failing_stage_lets_the_error_through(capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().out == ""
 
 
-def test_a_late_stage_is_told_of_when_it_takes_long(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_late_stage_is_told_of_when_it_takes_long(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart.base.progress.LATE_S", PATIENCE_S)
     with late_stage(Console(), "Listing photos", unit="files") as advance:
         advance(3)
     assert capfd.readouterr() == ("", "")
     with late_stage(Console(), "Listing photos", unit="files") as advance:
         advance(3)
-        time.sleep(LATE_S)
+        monkeypatch.setattr("headstart.base.progress.LATE_S", 0)
         advance()
         advance(2)
     assert re.fullmatch(r"Listing photos .* 6/\? +[\d,]+ files/s.*\n", capfd.readouterr().err)

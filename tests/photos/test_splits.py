@@ -261,7 +261,7 @@ photo_lists = st.lists(
 """Label, group and given part; groups may cross labels and parts."""
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(
     photos=photo_lists,
     are_parts_given=st.booleans(),
@@ -304,7 +304,7 @@ def test_what_always_holds(
         assert len(together) == 1 or len(given_together) > 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     sizes=st.lists(st.integers(3, 200), min_size=2, max_size=8),
     seed=st.integers(0, 9),
@@ -321,7 +321,7 @@ def test_fractions_are_near(sizes: list[int], seed: int, validation: float, test
         assert abs(in_validation - validation * size) < 1.5 and abs(in_test - test * size) < 1.5
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(
     sizes=st.lists(st.integers(3, 200), min_size=2, max_size=8),
     seed=st.integers(0, 9),
@@ -353,7 +353,7 @@ def test_pinned_photos_are_in_train_and_the_fractions_stay(
         assert (split.parts == plain.parts)[is_free].all()
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(
     groups=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), max_size=60),
     seed=st.integers(0, 9),

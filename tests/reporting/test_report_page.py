@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Finished
+from conftest import PATIENCE_S, Finished, until
 from test_report import CLASSES, HOSTILE, HOSTILE_PATH, made_gallery, made_run
 
 from headstart.base import records
@@ -99,12 +99,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def show(context: "BrowserContext", file: Path) -> Shown:
     """Open a page from disk and wait until its charts are drawn."""
     shown = Shown(context.new_page())
+    shown.page.set_default_timeout(1000 * PATIENCE_S)
     shown.page.on("request", lambda request: shown.asked.append(request.url))
     shown.page.on("pageerror", lambda error: shown.complaints.append(str(error)))
     shown.page.on("console", lambda message: shown.complaints.append(message.text))
     shown.page.on("dialog", lambda dialog: shown.complaints.append(f"a dialog: {dialog.message}"))
     shown.page.goto(file.as_uri())
-    shown.page.wait_for_selector("html[data-ready]", timeout=20_000)
+    shown.page.wait_for_selector("html[data-ready]")
     return shown
 
 
@@ -154,7 +155,8 @@ def test_every_chart_of_every_candidate_is_drawn(desk: Shown) -> None:
     drawn = dict(desk.page.evaluate(DRAWN))
     for number, tab in enumerate(desk.page.get_by_role("tab").all()):
         tab.click()
-        expect(desk.page.locator(".panel:visible [data-chart]:not([data-drawn])")).to_have_count(0)
+        not_drawn = desk.page.locator(".panel:visible [data-chart]:not([data-drawn])")
+        expect(not_drawn).to_have_count(0, timeout=1000 * PATIENCE_S)
         drawn |= dict(desk.page.evaluate(DRAWN))
         assert desk.page.locator(".panel:visible").count() == 1
         assert desk.page.locator(f"[data-matrix='{number}'] td").count() == len(CLASSES) ** 2
@@ -242,8 +244,7 @@ def test_the_map_shows_the_photo_of_a_spot(desk: Shown) -> None:
     assert len(seen) > 5
     before = canvas.screenshot()
     page.keyboard.press("+")
-    page.wait_for_timeout(100)
-    assert canvas.screenshot() != before
+    until(lambda: canvas.screenshot() != before)
     page.keyboard.press("0")
     page.locator("#map-class").select_option(label="ü")
     page.locator("#map-class").select_option(label="all")

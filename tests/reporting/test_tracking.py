@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import Finished
+from conftest import PATIENCE_S, Finished
 
 from headstart.base.errors import MissingPackage, SettingsError
 from headstart.base.progress import Progress
@@ -446,6 +446,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE_S))
     one = Server()
     yield one
     with contextlib.suppress(OSError):

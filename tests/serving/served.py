@@ -4,7 +4,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import uvicorn
-from conftest import CALIBRATION
+from conftest import CALIBRATION, PATIENCE_S
 from PIL import Image
 from starlette.types import ASGIApp
 from test_classifier import RECORD
@@ -66,7 +66,7 @@ class Served:
 def serving(folders: Sequence[Path], settings: Serving | None = None) -> Iterator[Served]:
     """Serve run folders on a free port until the block ends."""
     shelf = Shelf(folders, Progress())
-    settings = settings or Serving()
+    settings = settings or Serving(timeout=PATIENCE_S)
     application = app.build(shelf, settings)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         own = uvicorn.Server(config(application, settings))
@@ -76,19 +76,11 @@ def serving(folders: Sequence[Path], settings: Serving | None = None) -> Iterato
         while not own.started:
             time.sleep(0.01)
         try:
-            with httpx.Client(base_url=f"http://{host}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://{host}", timeout=PATIENCE_S) as client:
                 yield Served(shelf, application, host, client)
         finally:
             own.should_exit = True
             thread.join()
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def blotches(height: int = 60, width: int = 90, seed: int = 0) -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE_S
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from served import Served, awkward_pictures, heic_picture, serving
@@ -95,7 +96,7 @@ def call_every_operation(served: Served, examples: int, *, with_other_names: boo
     def call(case: Any) -> None:
         nonlocal count
         count += 1
-        case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=30)
+        case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=PATIENCE_S)
 
     for found in schema.get_all_operations():
         operation: Any = found.ok()  # type: ignore[union-attr]
@@ -111,7 +112,6 @@ def call_every_operation(served: Served, examples: int, *, with_other_names: boo
 def limits(examples: int) -> settings:
     return settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

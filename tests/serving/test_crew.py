@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-from served import Served, awkward_pictures, blotches, saved, serving, until
+from conftest import PATIENCE_S, until
+from served import Served, awkward_pictures, blotches, saved, serving
 
 from headstart.base.arrays import Floats
 from headstart.base.settings import Serving
@@ -33,11 +33,11 @@ def held_up(served: Served) -> Iterator[threading.Event]:
 
 
 def test_beyond_the_queue_it_says_when_to_come_again(garments: Path) -> None:
-    with serving([garments], Serving(max_queue=2, max_files=2)) as served, held_up(served) as may_go:
+    settings = Serving(max_queue=2, max_files=2, timeout=PATIENCE_S)
+    with serving([garments], settings) as served, held_up(served) as may_go:
         with ThreadPoolExecutor(2) as pool:
             first = [
-                pool.submit(httpx.post, f"http://{served.host}/v1/predict", content=PNG, headers=JPEG)
-                for _ in range(2)
+                pool.submit(served.client.post, "/v1/predict", content=PNG, headers=JPEG) for _ in range(2)
             ]
             until(lambda: "headstart_waiting_pictures 2.0" in served.client.get("/metrics").text)
             refused = served.client.post("/v1/predict", content=PNG, headers=JPEG)

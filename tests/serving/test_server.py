@@ -15,11 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served import awkward_pictures, until, write_run
+from conftest import PATIENCE_S, until
+from served import awkward_pictures, write_run
 
 from headstart.base import filenames
 
-JPEG = awkward_pictures()["plain.jpg"]
+JPEG, HEADERS = awkward_pictures()["plain.jpg"], {"Content-Type": "image/jpeg"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Process:
     def end(self, number: int = signal.SIGTERM) -> str:
         """What it still says once a signal has ended it."""
         self.running.send_signal(number)
-        return self.running.communicate(timeout=20)[1]
+        return self.running.communicate(timeout=PATIENCE_S)[1]
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://{self.url}", timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -42,16 +46,22 @@ def started(*words: str, **environment: str) -> Iterator[Process]:
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     ) as running:
-        assert running.stderr is not None
-        said = ""
-        while " is the page" not in said:
-            line = running.stderr.readline()
-            assert line, said
-            said += line
+        said = said_up_to(" is the page", running)
         try:
             yield Process(running, said.split("://")[1].split("/ is")[0], said)
         finally:
             running.kill()
+
+
+def said_up_to(words: str, running: "subprocess.Popen[str]") -> str:
+    """What a process says, up to the line in which it says some words."""
+    assert running.stderr is not None
+    said = ""
+    while words not in said:
+        line = running.stderr.readline()
+        assert line, said
+        said += line
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +76,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, garments: Path) -> Path:
 def test_it_serves_several_and_ends_with_0(runs: Path) -> None:
     with started(str(runs / "garments"), str(runs / "other")) as process:
         assert process.said == f"garments, other: http://{process.url}/ is the page; Ctrl-C ends it.\n"
-        first, second = (
-            httpx.post(
-                f"http://{process.url}/v1/predict?model={name}",
-                content=JPEG,
-                headers={"Content-Type": "image/jpeg"},
-            ).json()
-            for name in ("garments", "other")
-        )
+        with process.client() as client:
+            first, second = (
+                client.post(f"/v1/predict?model={name}", content=JPEG, headers=HEADERS).json()
+                for name in ("garments", "other")
+            )
         assert (first["model"], second["model"]) == ("garments", "other")
         assert first["predictions"] != second["predictions"]
         assert process.end(signal.SIGINT) == ""
@@ -89,7 +96,8 @@ def test_beyond_the_loopback_it_warns_without_a_token(runs: Path) -> None:
         )
     with started(run, "--host", "0.0.0.0", HEADSTART_TOKEN="secret") as process:
         assert len(process.said.splitlines()) == 1
-        assert httpx.get(f"http://{process.url}/v1/model").status_code == 401
+        with process.client() as client:
+            assert client.get("/v1/model").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -111,18 +119,18 @@ def test_beyond_the_loopback_it_warns_without_a_token(runs: Path) -> None:
 def test_what_cannot_be_served_is_told(runs: Path, words: list[str], problem: str) -> None:
     (runs / "elsewhere").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "headstart", "serve", *words, "--port", "0"]
-    done = subprocess.run(command, cwd=runs, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=runs, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", problem)
 
 
 def test_a_request_that_is_coming_is_answered_before_it_ends(runs: Path) -> None:
-    with started(str(runs / "garments")) as process:
+    with started(str(runs / "garments"), "--timeout", str(PATIENCE_S)) as process:
         host, port = process.url.split(":")
-        with socket.create_connection((host, int(port))) as connection:
+        with socket.create_connection((host, int(port))) as connection, process.client() as client:
             lines = ("POST /v1/predict HTTP/1.1", "Host: x", "Content-Type: image/jpeg")
             head = "\r\n".join([*lines, f"Content-Length: {len(JPEG)}", "", ""])
             connection.sendall(head.encode() + JPEG[:100])
-            time.sleep(0.3)  # the server has begun to read it
+            until(lambda: "\nheadstart_held_bytes 100.0\n" in client.get("/metrics").text)
             process.running.send_signal(signal.SIGTERM)
             until(lambda: not is_listening(host, int(port)))
             connection.sendall(JPEG[100:])
@@ -131,7 +139,7 @@ def test_a_request_that_is_coming_is_answered_before_it_ends(runs: Path) -> None
                 answer += chunk
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b'"predictions":[{"answer"' in answer
-        assert process.running.wait(timeout=20) == 0
+        assert process.running.wait(PATIENCE_S) == 0
 
 
 def is_listening(host: str, port: int) -> bool:
@@ -147,15 +155,14 @@ def test_a_new_run_takes_the_place_of_the_old_without_a_lost_request(runs: Path,
     run = tmp_path / "garments"
     shutil.copytree(runs / "garments", run)
     with started(str(run)) as process:
-        url, headers = f"http://{process.url}/v1/predict", {"Content-Type": "image/jpeg"}
-        before = httpx.post(url, content=JPEG, headers=headers).json()["predictions"]
+        before = predictions(process)
         answers: list[tuple[int, list[object]]] = []
         is_over = threading.Event()
 
         def ask() -> None:
-            with httpx.Client() as client:
+            with process.client() as client:
                 while not is_over.is_set():
-                    got = client.post(url, content=JPEG, headers=headers)
+                    got = client.post("/v1/predict", content=JPEG, headers=HEADERS)
                     answers.append((got.status_code, got.json().get("predictions")))
 
         clients = [threading.Thread(target=ask) for _ in range(4)]
@@ -167,7 +174,7 @@ def test_a_new_run_takes_the_place_of_the_old_without_a_lost_request(runs: Path,
         is_over.set()
         for one in clients:
             one.join()
-        after = httpx.post(url, content=JPEG, headers=headers).json()["predictions"]
+        after = predictions(process)
         assert after != before
         assert {status for status, _ in answers} == {200}
         assert all(said in (before, after) for _, said in answers)
@@ -175,14 +182,20 @@ def test_a_new_run_takes_the_place_of_the_old_without_a_lost_request(runs: Path,
         (run / filenames.MODEL / filenames.WEIGHTS).write_bytes(b"damaged")
         (run / filenames.RESULTS).touch()
         process.running.send_signal(signal.SIGHUP)
-        time.sleep(1.5)
-        assert httpx.post(url, content=JPEG, headers=headers).json()["predictions"] == after
-        said = process.end()
+        said = said_up_to("cannot be served", process.running)
+        assert predictions(process) == after
         assert "garments: a new model is served, after " in said
         assert (
             "garments: what is new cannot be served; the older model goes on. "
             f"{run / filenames.MODEL} holds a damaged model, which cannot be read.\n" in said
         )
+        assert process.end() == ""
+
+
+def predictions(process: Process) -> list[object]:
+    with process.client() as client:
+        answer: list[object] = client.post("/v1/predict", content=JPEG, headers=HEADERS).json()["predictions"]
+    return answer
 
 
 def exchange(run: Path, new: Path) -> None:

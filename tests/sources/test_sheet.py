@@ -101,7 +101,7 @@ def test_a_line_that_cannot_be_read(line: str, what: str, tmp_path: Path) -> Non
 CELLS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8).map(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(CELLS.filter(bool), CELLS, CELLS), min_size=2, max_size=8),
     st.sampled_from(sheet.MARKS),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import text_of, touch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.base.errors import DataError, NoSuchData, TooFewClasses
@@ -765,7 +765,7 @@ DECOYS = (
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(drawn_tables())
 def test_no_table_is_misread_in_silence(drawn: Drawn) -> None:
     """Each is read as it was meant, or refused with what to do; one with the usual headers is read."""

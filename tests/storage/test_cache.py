@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from conftest import PATIENCE_S
 
 from headstart.base.errors import SettingsError
 from headstart.base.progress import Progress
@@ -182,7 +183,7 @@ def test_a_process_that_uses_the_store_and_a_graph_goes_on(filled: Path) -> None
         assert process.stdout
         assert process.stdout.readline() == "open\n"
         assert cache.clear(cache.PRUNED, Progress())[0].n_items == 40
-        stdout, stderr = process.communicate("go\n", timeout=60)
+        stdout, stderr = process.communicate("go\n", timeout=PATIENCE_S)
     assert (stdout.splitlines(), stderr) == (["40 0.0", f"{{{b'z' * 32!r}: b'more'}} 29000"], "")
     assert list(counts(cache.summary(Progress())).values())[:4] == [0, 0, 0, 0]
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from headstart.base.errors import DiskFull, FetchError, MissingPackage
 from headstart.base.progress import Progress
@@ -201,7 +202,7 @@ def test_two_processes_at_once_pull_once(index: Path, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[1] for process in running]
+    said = [process.communicate(timeout=PATIENCE_S)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert "".join(said).count("Pulling") == 1
     assert target.read_bytes() == CONTENT

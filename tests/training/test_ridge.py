@@ -120,7 +120,7 @@ def refitted_without(photos: Photos, rows: Rows, strength: float) -> np.ndarray:
     is_part=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_left_out_is_fitted_anew(
     n: int,
     n_features: int,

@@ -211,7 +211,7 @@ def dataset(rows: list[tuple[int, int, str]], root: Path = Path("/photos")) -> D
     )
 
 
-@checked(max_examples=100, deadline=None, derandomize=True)
+@checked(max_examples=100, derandomize=True)
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 40), st.sampled_from(("", *splits.PARTS))),
