@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import PATIENCE_S
 from served import Served, blotches, heic_picture, saved, serving, write_run
 from test_report_page import CONTRASTS, keep
 
@@ -43,8 +44,12 @@ class Shown:
     complaints: list[str] = field(default_factory=list)
 
     def answered(self, count: int) -> None:
-        """Wait until all photos are answered."""
-        self.page.get_by_text(re.compile(f"^{count} photos? answered")).wait_for(timeout=20_000)
+        """Wait until all photos are answered and shown, or said to have no preview."""
+        from playwright.sync_api import expect
+
+        shown = self.page.locator(".view img:not([hidden]), .no-picture:not(:empty)")
+        expect(shown).to_have_count(count, timeout=1000 * PATIENCE_S)
+        self.page.get_by_text(re.compile(f"^{count} photos? answered")).wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,7 @@ def browser() -> "Iterator[Browser]":
 def show(browser: "Browser", host: str, **options: Any) -> Shown:
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     shown = Shown(context.new_page())
+    shown.page.set_default_timeout(1000 * PATIENCE_S)
     shown.page.on("request", lambda request: shown.asked.append(request.url))
     shown.page.on("pageerror", lambda error: shown.complaints.append(str(error)))
     shown.page.on("console", lambda message: shown.complaints.append(message.text))
@@ -120,6 +126,29 @@ def test_one_photo_is_answered_and_explained(
     }
 
 
+HELD_BACK = """() => {
+    const now = window.createImageBitmap;
+    const isTime = new Promise((go) => { window.go = go; });
+    window.createImageBitmap = async (...given) => { await isTime; return now(...given); };
+}"""
+
+
+def test_a_preview_that_is_late_does_not_take_the_place_of_an_explanation(
+    browser: "Browser", served: Served, files: list[Path]
+) -> None:
+    page = show(browser, served.host).page
+    page.evaluate(HELD_BACK)
+    page.set_input_files("#files", files[0])
+    with page.expect_response(lambda response: "heat_map=true" in response.url):
+        page.get_by_role("button", name="Why?").click()
+    assert page.inner_text(".why") == "Looking …"
+    assert page.get_attribute(".view img", "src") is None
+    page.evaluate("() => window.go()")
+    page.locator(".why[aria-pressed=true]").wait_for()
+    assert "brighter where more speaks for" in (page.get_attribute(".view img", "alt") or "")
+    page.context.close()
+
+
 def test_photos_come_by_drop_paste_and_camera(browser: "Browser", served: Served) -> None:
     shown = show(browser, served.host, permissions=["camera"])
     content = list(saved(blotches(), "PNG"))
@@ -128,7 +157,6 @@ def test_photos_come_by_drop_paste_and_camera(browser: "Browser", served: Served
     shown.page.evaluate(DROP, ["pasted.png", content])
     shown.answered(2)
     shown.page.get_by_role("button", name="Take a photo").click()
-    shown.page.wait_for_timeout(300)
     shown.page.get_by_role("button", name="Take it").click()
     shown.answered(3)
     names = shown.page.locator(".file").all_inner_texts()

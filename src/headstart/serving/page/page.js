@@ -128,7 +128,7 @@ function makeCard(item) {
   card.querySelector(".said").textContent = "…";
   card.querySelector(".file").textContent = item.name;
   card.querySelector(".why").addEventListener("click", () => explain(item));
-  preview(item, card);
+  item.previewing = preview(item, card);
   return card;
 }
 
@@ -202,6 +202,7 @@ async function explain(item) {
     button.textContent = "Looking …";
     try {
       const told = await request(query("&top=1&heat_map=true"), { method: "POST", body: form(item.file) });
+      await item.previewing; // whose shape it has, and whose place it takes
       item.heat = await heatOf(item, told.predictions[0].heat_map);
     } catch (failure) {
       button.textContent = failure.message;
@@ -286,7 +287,12 @@ async function openCamera() {
   } catch {
     return byId("shot").click();
   }
-  const dialog = byId("viewfinder"), video = byId("video");
+  const dialog = byId("viewfinder"), video = byId("video"), shutter = byId("shoot");
+  shutter.disabled = true; // until there is a picture to take
+  video.addEventListener("loadeddata", () => {
+    shutter.disabled = false;
+    shutter.focus();
+  }, { once: true });
   video.srcObject = stream;
   dialog.addEventListener("close", () => stream.getTracks().forEach((track) => track.stop()), { once: true });
   dialog.showModal();
@@ -294,7 +300,6 @@ async function openCamera() {
 
 async function shoot() {
   const video = byId("video"), canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-  if (canvas.width === 0) return;
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
   byId("viewfinder").close();
