@@ -25,7 +25,7 @@ from headstart.training import learning_curve, ridge
 from headstart.training.confidence import Confidence
 from headstart.training.ridge import Fit, Head, Ridge, Scaling
 
-VERSION = 6
+VERSION = 7
 """Goes up when other heads, probabilities or learning curves come of the same features."""
 
 

@@ -180,15 +180,23 @@ def _answers(
     found = []
     for fold, of_fold in zip(folds, parts, strict=True):
         asked = photos.vectors.of(fold.validation)
-        said: list[list[Integers]] = [[] for _ in of_fold]
-        # Draw by draw, for its parts are nested: the products of one are those of the next, in part.
-        for draw in range(max(map(len, of_fold))):
-            for number, draws in enumerate(of_fold):
-                if draw < len(draws):
-                    head = photos.sure_head(draws[draw], like.head.l2, like.confidence)
-                    said[number].append(head.answers(asked).argmax(axis=1))
+        said = [[np.empty(0, np.intp) for _ in draws] for draws in of_fold]
+        for number, draw in _in_turn(of_fold, photos.vectors.shape[1]):
+            head = photos.sure_head(of_fold[number][draw], like.head.l2, like.confidence)
+            said[number][draw] = head.answers(asked).argmax(axis=1)
         found.append([np.stack(one) for one in said])
     return [np.concatenate(one, axis=1) for one in zip(*found, strict=True)]
+
+
+def _in_turn(parts: Sequence[Sequence[Rows]], n_features: int) -> list[tuple[int, int]]:
+    """Return the number and the draw of each part, in the order that takes the least time and memory.
+
+    Parts of more photos than features go draw by draw, for they are nested: the products of one are those of
+    the next, in part. Those of others are of photos, and come first, for the two kinds need not be there at
+    once.
+    """
+    every = [(number, draw) for number, draws in enumerate(parts) for draw in range(len(draws))]
+    return sorted(every, key=lambda one: (len(parts[one[0]][one[1]]) > n_features, one[1], one[0]))
 
 
 def fit(sizes: Doubles, correct: Sequence[Bools], units: Integers, *, seed: int = 0) -> Curve:

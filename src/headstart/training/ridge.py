@@ -210,6 +210,7 @@ class Ridge:
         photos = self._photos
         n, n_features = photos.vectors.shape
         if n > n_features >= len(rows):
+            self._products = None  # two would be in memory at once
             return _PartOfPhotos(_OfPhotos(photos, rows, pool), rows)
         if n <= n_features:
             if not isinstance(self._products, _OfPhotos):
@@ -429,7 +430,7 @@ class _OfFeatures:
         def read(piece: slice) -> tuple[Rows, Real]:
             return rows[piece], photos.take(rows[piece])
 
-        for chosen, block in threads.in_order(pool, read, threads.pieces(0, len(rows), BLOCK), ahead=1):
+        for chosen, block in threads.in_order(pool, read, threads.pieces(0, len(rows), BLOCK // 2), ahead=1):
             weights = photos.sample_weights[chosen]
             one_hot = weights[:, None] * _one_hot(photos.labels[chosen], photos.n_classes)
             self.sums += sign * (weights @ block)
