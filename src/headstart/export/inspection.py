@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headstart.base import records
 from headstart.base.arrays import Floats
 from headstart.base.errors import EngineMismatch, HeadstartError, disk_full_named
-from headstart.export.catalogue import Format
-from headstart.export.subject import Photos
 from headstart.pictures import pixels
+
+if TYPE_CHECKING:  # the other process asks for them, and this one is to be quick
+    from headstart.export.catalogue import Format
+    from headstart.export.subject import Photos
 
 BATCH = 32
 """Pictures that are asked about at once."""
@@ -83,7 +86,7 @@ class Inspected:
     alone: Floats
 
 
-def inspect(one: Format, path: Path, photos: Photos, image_size_px: int, fit: str) -> Inspected:
+def inspect(one: "Format", path: Path, photos: "Photos", image_size_px: int, fit: str) -> Inspected:
     """Return what a file answers for photos, asked in a fresh process.
 
     Raises:

@@ -10,9 +10,8 @@ import numpy as np
 from headstart.base.errors import disk_full_named
 from headstart.base.records import write_bytes
 from headstart.export import litert_metadata
-from headstart.export.network import INPUT, OUTPUTS, Network, label_lines
-
-SIGNATURE = "serving_default"
+from headstart.export.names import INPUT, OUTPUTS, SIGNATURE
+from headstart.export.network import Network, label_lines
 
 
 def write(network: Network, path: Path, precision: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.base.progress import Progress
+from headstart.export.names import INPUT, OUTPUTS
 from headstart.export.subject import Subject
 from headstart.networks import backbones, engine, pieces
 from headstart.networks.backbones import import_keras, import_openvino
@@ -19,9 +20,6 @@ from headstart.networks.pieces import Pieces
 if TYPE_CHECKING:
     import openvino
     from keras import Model
-
-INPUT, OUTPUTS = "image", ("probabilities", "novelty")
-"""What every file calls them."""
 
 
 class Network:

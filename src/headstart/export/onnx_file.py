@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.export.network import INPUT, OUTPUTS, Network
+from headstart.export.names import INPUT, ONNX_CLASSES, OUTPUTS
+from headstart.export.network import Network
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
 """Of ONNX 1.12 (2022): old enough for runtimes of phones, and all that these networks need."""
-
-NAMES = "names"
-"""The class names in the metadata."""
 
 DENOTATIONS = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 """Of the axes of the input: onnx/docs/DimensionDenotation.md."""
@@ -117,7 +115,7 @@ def _annotate(model: "onnx.ModelProto", network: Network) -> None:
         axis.denotation = denotation
     names = {str(number): name for number, name in enumerate(network.class_names)}
     metadata = {
-        NAMES: json.dumps(names, ensure_ascii=False),
+        ONNX_CLASSES: json.dumps(names, ensure_ascii=False),
         "task": "classify",
         "imgsz": json.dumps([record.image_size_px] * 2),
         "fit": record.fit,

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.base.errors import disk_full_named
+from headstart.export.names import OPENVINO_CLASSES
 from headstart.export.network import Network
 from headstart.networks import engine
 
 if TYPE_CHECKING:
     import openvino
 
-SECTION = "model_info"
-NAMES = "label_names"
-"""The class names as JSON, for Model API splits its own list at blanks."""
+SECTION, CLASSES = OPENVINO_CLASSES
 
 RESIZE_TYPES = {"squash": "standard", "crop": "crop", "pad": "fit_to_window_letterbox"}
 """How a photo becomes square, as Model API calls it."""
@@ -143,7 +142,7 @@ def model_info(network: Network) -> dict[str, str]:
     return {
         "model_type": "Classification",
         "labels": " ".join("_".join(name.split()) for name in network.class_names),
-        NAMES: json.dumps(network.class_names, ensure_ascii=False),
+        CLASSES: json.dumps(network.class_names, ensure_ascii=False),
         "multilabel": "False",
         "hierarchical": "False",
         "output_raw_scores": "True",

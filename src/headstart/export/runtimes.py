@@ -14,9 +14,7 @@ import numpy as np
 
 from headstart.base import filenames
 from headstart.base.arrays import Floats
-from headstart.export import onnx_file, openvino_file
-from headstart.export.litert_file import SIGNATURE
-from headstart.export.network import INPUT
+from headstart.export.names import INPUT, ONNX_CLASSES, OPENVINO_CLASSES, SIGNATURE
 from headstart.networks.backbones import import_keras, import_openvino
 from headstart.pictures.pixels import Pixels, core_count
 
@@ -87,7 +85,7 @@ class OpenedSavedModel(Opened):
     def answer(self, pictures: Pixels) -> Outputs:
         """See `Opened`; by the signature that servers take."""
         tensor = self._tensorflow.constant(pictures, self._tensorflow.float32)
-        found = self._loaded.signatures["serving_default"](**{INPUT: tensor})
+        found = self._loaded.signatures[SIGNATURE](**{INPUT: tensor})
         return {name: one.numpy() for name, one in found.items()}
 
     @property
@@ -107,7 +105,7 @@ class OpenedOpenVINO(Opened):
 
     def labels(self) -> list[str]:
         """See `Opened`."""
-        info = self._graph.get_rt_info([openvino_file.SECTION, openvino_file.NAMES])
+        info = self._graph.get_rt_info([*OPENVINO_CLASSES])
         return list(json.loads(info.astype(str)))
 
     def answer(self, pictures: Pixels) -> Outputs:
@@ -133,7 +131,7 @@ class OpenedONNX(Opened):
 
     def labels(self) -> list[str]:
         """See `Opened`."""
-        names = ast.literal_eval(self._session.get_modelmeta().custom_metadata_map[onnx_file.NAMES])
+        names = ast.literal_eval(self._session.get_modelmeta().custom_metadata_map[ONNX_CLASSES])
         return [names[key] for key in sorted(names, key=int)]
 
     def answer(self, pictures: Pixels) -> Outputs:

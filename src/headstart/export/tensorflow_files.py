@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from headstart.base import filenames
-from headstart.export.network import INPUT, Network, label_lines
+from headstart.export.names import INPUT, SIGNATURE
+from headstart.export.network import Network, label_lines
 
-SIGNATURES = {"serving_default": "float32", "serving_uint8": "uint8"}
+SIGNATURES = {SIGNATURE: "float32", "serving_uint8": "uint8"}
 """By signature, what pictures it eats: RGB in [0, 255] in either case."""
 
 
