@@ -99,7 +99,7 @@ def call_every_operation(served: Served, examples: int, *, with_other_names: boo
         case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=PATIENCE_S)
 
     for found in schema.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]
+        operation: Any = found.ok()
         own = {name: known[name] for name in known if f"{{{name}}}" in operation.path}
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             for path_parameters in [own, None] if own and with_other_names else [own or None]:
