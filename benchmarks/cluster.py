@@ -49,12 +49,12 @@ def seconds(photos: Path, n_nodes: int, folder: Path) -> float:
     try:
         with (
             Store(Progress(), folder / "store.sqlite") as store,
-            machines.connected(cluster.address) as readers,
+            machines.connected(cluster.address) as nodes,
         ):
             bench = Bench(settings, folder, store, Progress())
             opened = [open_backbone(backbones.find("tiny"), 64, bench)]
             start = time.perf_counter()
-            digests = readers.read(files, opened, bench)
+            digests = nodes.read(files, opened, bench)
             assert all(digests)
             return time.perf_counter() - start
     finally:

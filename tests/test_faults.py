@@ -122,6 +122,10 @@ ELSEWHERE = {
     "storage/wheels:_workspace": "storage/test_wheels.py::test_a_full_disk_is_named",
     "storage/wheels:extract_file": "storage/test_wheels.py::test_a_full_disk_is_named",
     "storage/wheels:extract_tree": "storage/test_wheels.py::test_a_full_disk_is_named",
+    "workflow/techniques/draft:Draft.unpack": "workflow/test_techniques_errand.py"
+    "::test_what_comes_back_on_a_full_disk_is_told_and_is_not_taken_for_whole",
+    "workflow/techniques/errand:run": "workflow/test_techniques_errand.py"
+    "::test_a_machine_without_room_tells_it",
     "training/activations:_has_room": "training/test_activations.py"
     "::test_a_disk_that_is_full_by_then_is_told",
 }

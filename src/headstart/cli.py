@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from headstart.base.progress import Progress
     from headstart.networks.classifier import Prediction
     from headstart.storage.store import Usage
-    from headstart.workflow.techniques.bench import Readers
+    from headstart.workflow.techniques.bench import Machines
 
 Command = Callable[..., Any]
 Write = Callable[["Prediction"], None]
@@ -122,8 +122,8 @@ mlflow_uri = click.option(
 cluster_address = click.option(
     "--cluster",
     metavar="auto|ray://HOST:PORT",
-    help="Have the photos read on a Ray cluster that sees them under the same paths; auto: the one that this "
-    "machine belongs to, else this machine alone.",
+    help="Have photos read and backbones fine-tuned on a Ray cluster that sees the photos under the same "
+    "paths; auto: the one that this machine belongs to, else this machine alone.",
 )
 update_run = click.option(
     "--update",
@@ -332,8 +332,8 @@ def compare(
     """Compare backbones, with both techniques, on the photos in DATA.
 
     DATA is a folder with one sub-folder per class (or train, validation and test folders of those),
-    a CSV, TSV or Parquet file with a column of paths, one of labels and optionally one of parts, or
-    sample:textile.
+    a CSV, TSV or Parquet file with a column of paths, one of labels and optionally one of parts; either
+    may lie in an object store (s3://BUCKET/PHOTOS). Or it is sample:textile.
 
     The technique features trains a new last layer on the frozen backbone and takes seconds; finetune
     goes on from there, trains the backbone's last layers too, and takes minutes.
@@ -459,7 +459,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _connected(address: str) -> "AbstractContextManager[Readers]":
+def _connected(address: str) -> "AbstractContextManager[Machines]":
     from headstart.cluster.machines import connected
 
     return connected(address)
@@ -485,9 +485,9 @@ def _run(
     before = run.Run(Path(folder)).finished_ns
     progress = _progress(is_quiet)
     with ExitStack() as stack:
-        readers = stack.enter_context(_connected(cluster)) if cluster else None
+        machines = stack.enter_context(_connected(cluster)) if cluster else None
         results = experiment.compare(
-            settings, progress, update=update, tensorboard=tensorboard, mlflow=mlflow, readers=readers
+            settings, progress, update=update, tensorboard=tensorboard, mlflow=mlflow, machines=machines
         )
     was_finished = run.Run(Path(folder)).finished_ns == before
     click.echo(to_json(results).decode() if is_json else leaderboard.render(results), nl=False)
@@ -843,9 +843,9 @@ def clear(kinds: Sequence[str], is_json: bool) -> None:
     """Remove all there is of the named kinds, and show what was removed.
 
     The kinds are features, heads, checks, reports (thumbnails, maps and scripts that they are made of),
-    costs, graphs, weights and samples; when none is named, all but the last two, which need a network to
-    come back. A run that goes on meanwhile is not disturbed, unless it reads photos of a sample that is
-    cleared.
+    costs, graphs, weights, samples and photos (copies of those in object stores); when none is named, all
+    but the last three, which need a network to come back. A run that goes on meanwhile is not disturbed,
+    unless it reads photos that are cleared.
     """
     from headstart.storage import cache
 
@@ -856,7 +856,7 @@ def clear(kinds: Sequence[str], is_json: bool) -> None:
 @click.option("--limit", metavar="SIZE", help="Such as 500MB.  [default: HEADSTART_CACHE_LIMIT, or 10GB]")
 @as_json
 def prune(limit: str | None, is_json: bool) -> None:
-    """If all but weights and samples takes more than a limit, remove what was not used for longest.
+    """If all but weights, samples and photos takes more than a limit, remove what was not used for longest.
 
     It then takes 90% of it, and what was removed is shown.
     """

@@ -19,7 +19,7 @@ from headstart.training import augmentation
 from headstart.training.finetune import Tuner
 from headstart.workflow import experiment
 from headstart.workflow.techniques import draft
-from headstart.workflow.techniques.tuning import Tuning
+from headstart.workflow.techniques.trainer import Trainer
 
 
 def compare(photos: Path, out: Path, **settings: Any) -> Results:
@@ -107,7 +107,7 @@ def another_photo(trained: tuple[Path, Path]) -> Iterator[None]:
 
 def trains_again(photos: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     with monkeypatch.context() as patch:
-        patch.setattr(Tuning, "_finetune", refuse)
+        patch.setattr(Trainer, "train", refuse)
         patch.setattr(experiment, "measure", interrupt)
         with pytest.raises((AssertionError, KeyboardInterrupt)) as caught:
             compare(photos, run, epochs=1)

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import msgspec
 
 from headstart.base.errors import ClusterError, HeadstartError, MissingPackage
 from headstart.cluster.readers import Found, Order, Reader
-from headstart.workflow.techniques.bench import Bench, Opened
+from headstart.workflow.techniques.bench import Bench, Given, Made, Opened
 
 if TYPE_CHECKING:
     import ray.data
+    from ray.util.queue import Queue
 
 AT_ONCE = 64
 """Photos that are read at a time: with 5,000 features by two backbones each 1.4 MB come back."""
@@ -21,13 +22,15 @@ AT_ONCE = 64
 BLOCK = 4 * AT_ONCE
 """Photos of one task, which is done again as a whole where its machine dies."""
 
+HEARD_EVERY_S = 0.5
+"""Seconds after which news of work on other machines are looked for."""
 
 PATIENCE_S = 10
 """Seconds that a cluster may take to answer."""
 
 
 @contextmanager
-def connected(address: str) -> Iterator["Machines"]:
+def connected(address: str) -> Iterator["Cluster"]:
     """Connect with a cluster, until the end of the block.
 
     Args:
@@ -51,7 +54,7 @@ def connected(address: str) -> Iterator["Machines"]:
     if is_own:
         _begin(address)
     try:
-        yield Machines()
+        yield Cluster()
     finally:
         if is_own:
             ray.shutdown()
@@ -85,16 +88,17 @@ def _answers(address: str) -> bool:
     return True
 
 
-class Machines:
-    """All machines of the cluster that this process is connected with; `Readers` of a bench."""
+class Cluster:
+    """All machines of the cluster that this process is connected with; `Machines` of a bench.
+
+    What dies with a machine is Ray's to give to another.
+    """
 
     def read(self, files: Sequence[str], opened: Sequence[Opened], bench: Bench) -> Sequence[str]:
-        """Have photos read; see `headstart.workflow.techniques.bench.Readers`.
-
-        What dies with a machine is Ray's to give to another.
+        """Have photos read; see `headstart.workflow.techniques.bench.Machines`.
 
         Raises:
-            ClusterError: A machine would give other numbers.
+            ClusterError: A machine would give other numbers, or machines died over and over.
         """
         order = Order(
             bench.settings,
@@ -113,6 +117,52 @@ class Machines:
                     digests[place] = digest
                 advance(len(found.places))
         return digests
+
+    def each(
+        self,
+        work: Callable[[Given, Callable[..., None]], Made],
+        given: Sequence[Given],
+        hear: Callable[..., None],
+    ) -> Iterator[tuple[int, Made]]:
+        """Have work done on each of some things; see `headstart.workflow.techniques.bench.Machines`.
+
+        A machine does one at a time, each in a process of its own, whose memory goes with it.
+
+        Raises:
+            ClusterError: A machine would give other numbers, or machines died over and over.
+        """
+        import ray
+
+        news, (n_cpus, _) = _queue(), _shares()
+        task = ray.remote(num_cpus=n_cpus, max_calls=1)(_told)
+        pending = {task.remote(work, one, number, news): number for number, one in enumerate(given)}
+        try:
+            while pending:
+                with _own_errors():
+                    done, _ = ray.wait([*pending], timeout=HEARD_EVERY_S)
+                    for told in news.get_nowait_batch(news.qsize()):
+                        hear(*told)
+                    made = [(pending.pop(one), ray.get(one)) for one in done]
+                yield from made
+        finally:
+            for one in pending:
+                ray.cancel(one, force=True)
+            news.shutdown()
+
+
+def _queue() -> "Queue":
+    """Return a queue of Ray's that lives on this machine, so that it dies with no other."""
+    import ray
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+def _told(work: Callable[[Given, Callable[..., None]], Made], one: Given, number: int, news: "Queue") -> Made:
+    """Do work on another machine; what it tells is put into a queue with the number of what is worked on."""
+    return work(one, lambda *told: news.put((number, *told)))
 
 
 def _read(files: Sequence[str], order: Order, bench: Bench) -> "ray.data.Dataset":
@@ -155,4 +205,17 @@ def _own_errors() -> Iterator[None]:
             if isinstance(cause := getattr(found, "cause", found), HeadstartError):
                 raise cause from None
             found = found.__cause__
+        _refuse_dead(error)
         raise
+
+
+def _refuse_dead(error: Exception) -> None:
+    """Say it where Ray has given up, after it gave work to one machine after the other."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.RayError) and not isinstance(error, exceptions.RayTaskError):
+        raise ClusterError(
+            f"Machines of the cluster died while they worked: {str(error).strip().splitlines()[0]}",
+            "See that they have memory enough and stay up (`ray status`); the same command goes on with what "
+            "is kept.",
+        ) from error

@@ -1,6 +1,5 @@
 """Photos read on every machine of a cluster: their checks, features and thumbnails come back to the store."""
 
-import platform
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.base import records
-from headstart.base.errors import ClusterError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.base.version import __version__
-from headstart.networks import backbones
+from headstart.networks import backbones, versions
 from headstart.photos import audit as audits
 from headstart.photos.checks import Check
 from headstart.results.gallery import Thumbnails
@@ -95,7 +93,7 @@ class Reader:
 
     def __init__(self, order: Order, heads: NDArray[np.uint64]) -> None:
         if order.version != __version__:
-            raise _unlike(f"Headstart {__version__}", f"Headstart {order.version}")
+            raise versions.unlike(f"Headstart {__version__}", f"Headstart {order.version}")
         self._outbox = Outbox()
         bench = Bench(order.settings, Path(tempfile.gettempdir()), self._outbox, Progress())
         opened = [open_backbone(backbones.find(name), px, bench) for name, px, _ in order.backbones]
@@ -109,7 +107,7 @@ class Reader:
     def _refuse_others(opened: Sequence[Opened], order: Order) -> None:
         for one, (name, _, identity) in zip(opened, order.backbones, strict=True):
             if one.extractor.identity != identity:
-                raise _unlike(f"another {name}: other packages or another processor", "the head's")
+                raise versions.unlike(f"another {name}: other packages or another processor", "the head's")
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[bytes]]:
         """Return one row for a batch of rows with a `place` and a `file`."""
@@ -118,10 +116,3 @@ class Reader:
         digests = [check.digest for some in found for check in some]
         packed = Found(batch["place"].tolist(), digests, self._outbox.emptied())
         return {"found": [msgspec.msgpack.encode(packed)]}
-
-
-def _unlike(own: str, wanted: str) -> ClusterError:
-    return ClusterError(
-        f"{platform.node()} has {own}, and this run needs {wanted}.",
-        "Give all machines of the cluster the same Headstart, the same packages and one kind of processor.",
-    )

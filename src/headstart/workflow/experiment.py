@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from headstart.results.run import Run
 from headstart.statistics.answers import Answers
 from headstart.storage import cache
 from headstart.storage.store import Store
-from headstart.training import threads
+from headstart.training.finetune import Watch
 from headstart.training.suspects import Judgement, judge
 from headstart.workflow import illustration
 from headstart.workflow.conclusion import Case, results_of, with_versions
@@ -36,9 +35,9 @@ from headstart.workflow.illustration import Material
 from headstart.workflow.plan import Plan
 from headstart.workflow.preparation import Photos, foresee, is_current, list_photos, prepare, taste
 from headstart.workflow.scoring import measure
-from headstart.workflow.techniques import picture_size
+from headstart.workflow.techniques import errand, picture_size
 from headstart.workflow.techniques.averaging import averaged
-from headstart.workflow.techniques.bench import Bench, Readers
+from headstart.workflow.techniques.bench import Bench, Machines, load_libraries
 from headstart.workflow.techniques.draft import Trained
 from headstart.workflow.techniques.pairing import pairs
 from headstart.workflow.techniques.trial import Prospect, Trial
@@ -60,7 +59,7 @@ def compare(
     store_path: Path | None = None,
     tensorboard: Path | None = None,
     mlflow: str | None = None,
-    readers: Readers | None = None,
+    machines: Machines | None = None,
 ) -> Results:
     """Train every candidate, decide on validation which to use, then measure all of them on test.
 
@@ -71,7 +70,7 @@ def compare(
         store_path: What was computed before is looked for, and kept, in this file; by default the cache's.
         tensorboard: Folder to log the training to, for TensorBoard.
         mlflow: Where to log the training to, as MLflow names a tracking server or a store.
-        readers: Other machines that read the photos, such as a `headstart.cluster`.
+        machines: Other machines that read the photos and fine-tune, such as a `headstart.cluster`.
 
     Returns:
         The results; the run folder holds them too, with the recommended model. Where the run folder
@@ -102,22 +101,13 @@ def compare(
         target = run.update if run.is_finished else run
         with tracking.opened(settings, progress, tensorboard=tensorboard, mlflow=mlflow) as trackers:
             with Store(progress, store_path) as store, ThreadPoolExecutor(1) as pool:
-                bench = Bench(settings, target.work, store, progress, readers)
+                bench = Bench(settings, target.work, store, progress, machines)
                 results = train_and_judge(rows, target, bench, trackers, pool)
             target.finish(results)
             run.adopt()
             trackers.finish(results, describe(run, settings))
         cache.prune(progress)
     return results
-
-
-def load_libraries() -> None:
-    """Load what is compiled and large, before networks take memory.
-
-    Where there is too little left for it, loading OpenCV (5.0) ends the process.
-    """
-    importlib.import_module("cv2")
-    threads.load()
 
 
 def possible(settings: Settings, progress: Progress) -> Settings:
@@ -204,17 +194,55 @@ def train(
             plan.trials.append(pair)
             trained.append(pair.extraction.train())
             pair.release()
-    tuned = []
-    for trial, epochs in plan.finetuning(rows):
-        watch = functools.partial(trackers.log, f"{trial.row.name}/finetune")
-        tuned.append((trial, trial.tuning.train(epochs, watch)))
-        trial.release()
+    tuned = finetune(plan, rows, bench, trackers)
     trained += [one for _, one in tuned]
     for opened, one in averaged(tuned, photos.lesson, bench):
         trained.append(one)
         if opened.row not in [trial.row for trial in plan.trials]:
             plan.trials.append(Trial(opened, photos.lesson, photos.sealed, bench))
     return trained
+
+
+def finetune(
+    plan: Plan, rows: Sequence[Backbone], bench: Bench, trackers: Trackers
+) -> list[tuple[Trial, Trained]]:
+    """Fine-tune what there is time for."""
+    tuned = []
+    for some in at_once(plan.finetuning(rows), bench.settings):
+        hand_out(some, bench, trackers)
+        for trial, epochs in some:
+            tuned.append((trial, trial.tuning.train(epochs, watch_of(trial, trackers))))
+            trial.release()
+    return tuned
+
+
+def at_once(planned: Iterable[tuple[Trial, int]], settings: Settings) -> Iterator[list[tuple[Trial, int]]]:
+    """Yield all that is to be fine-tuned; within a budget one by one, as what is left of the time decides."""
+    if settings.budget_seconds:
+        yield from ([one] for one in planned)
+    else:
+        yield [*planned]
+
+
+def hand_out(planned: Sequence[tuple[Trial, int]], bench: Bench, trackers: Trackers) -> None:
+    """Have other machines, where there are some, make what is missing of several trainings.
+
+    A single one is made here, where each of its passes is kept.
+    """
+    if not bench.machines:
+        return
+    errands = []
+    for trial, epochs in planned:
+        watch = watch_of(trial, trackers)
+        errands += [(one, watch) for one in trial.tuning.errands(epochs)]
+        trial.release()
+    if len(errands) > 1:
+        errand.spread(errands, bench.machines, bench.progress)
+
+
+def watch_of(trial: Trial, trackers: Trackers) -> Watch:
+    """Return what is told of the passes of a backbone."""
+    return functools.partial(trackers.log, f"{trial.row.name}/finetune")
 
 
 def timed(trained: Sequence[Trained]) -> list[Trained]:

@@ -212,8 +212,8 @@ def prepare(
 def _audit(run: Run, listed: Listed, opened: Sequence[Opened], bench: Bench) -> Audit:
     """Return what was found of the photos, and write it down."""
     settings, sweep, digests = bench.settings, sweep_of(opened), list[str]()
-    if bench.readers:
-        digests += bench.readers.read([*map(str, listed.files)], opened, bench)
+    if bench.machines:
+        digests += bench.machines.read([*map(str, listed.files)], opened, bench)
     audited = audits.audit(
         listed.photos,
         store=bench.store,

@@ -1,9 +1,10 @@
 """What both techniques work with: the bench of a run, and a backbone opened on it."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,14 +22,18 @@ from headstart.results.gallery import Thumbnails
 from headstart.statistics import calibration
 from headstart.statistics.calibration import Calibration
 from headstart.storage.store import Store
+from headstart.training import threads
 from headstart.workflow.forecast import Ledger
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 EXAMPLES = 8
 """Photos that a converted graph is compared with Keras on."""
 
 
-class Readers(Protocol):
-    """Other machines that read photos."""
+class Machines(Protocol):
+    """Other machines that work for this run."""
 
     def read(self, files: Sequence[str], opened: Sequence["Opened"], bench: "Bench") -> Sequence[str]:
         """Have photos read, and keep in the bench's store what is found of them.
@@ -44,6 +49,24 @@ class Readers(Protocol):
             N digests of the files' bytes, SHA-256 in hexadecimal; "" of one that could not be read.
         """
 
+    def each(
+        self,
+        work: Callable[[Given, Callable[..., None]], Made],
+        given: Sequence[Given],
+        hear: Callable[..., None],
+    ) -> Iterator[tuple[int, Made]]:
+        """Have work done on each of N things, and yield what is made of them as it comes back.
+
+        Args:
+            work: A function of the package: called with one of them, and with what it may tell news by.
+            given: N.
+            hear: Called here with the number of one of them and what was told of it. Where a machine died,
+                the work begins anew, and so do its news.
+
+        Yields:
+            The number of one of them, and what was made of it.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Bench:
@@ -54,14 +77,14 @@ class Bench:
         work: Folder of what is deleted when the run is finished.
         store: What is kept between runs.
         progress: Told of everything.
-        readers: Who else reads photos, where somebody does.
+        machines: Who else works for the run, where somebody does.
     """
 
     settings: Settings
     work: Path
     store: Store
     progress: Progress
-    readers: Readers | None = None
+    machines: Machines | None = None
 
     def calibrate(self, probabilities: Floats, labels: Labels, novelty: Floats) -> Calibration:
         """Return what answers are worth, as far as the settings allow errors; see `calibration.calibrate`."""
@@ -97,6 +120,16 @@ class Opened:
     def image_size_px(self) -> int:
         """The side of the pictures that it is fed."""
         return self.extractor.engine.image_size_px
+
+
+def load_libraries() -> None:
+    """Load what is compiled and large, before networks take memory.
+
+    Where there is too little left for it, loading OpenCV (5.0) ends the process. And what is loaded by then
+    has a say in what `versions.here` tells of the processor's kernels.
+    """
+    importlib.import_module("cv2")
+    threads.load()
 
 
 def open_backbone(row: Backbone, image_size_px: int, bench: Bench) -> Opened:

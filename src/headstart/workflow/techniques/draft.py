@@ -3,14 +3,14 @@
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from headstart.base import filenames, records
 from headstart.base.arrays import Array, Floats, Rows
-from headstart.base.errors import RunError
+from headstart.base.errors import RunError, disk_full_named
 from headstart.base.progress import Progress
 from headstart.networks import classifier
 from headstart.networks.classifier import Classifier, ClassifierRecord
@@ -18,11 +18,12 @@ from headstart.networks.engine import Engine
 from headstart.networks.pieces import Pieces
 from headstart.photos.splits import Lesson, Unlabelled
 from headstart.pictures import pixels
-from headstart.results.comparison import Candidate, Named, Training
+from headstart.results.comparison import Candidate, Epoch, Named, Training
 from headstart.statistics.answers import Answers
 from headstart.statistics.calibration import Calibration
 from headstart.statistics.metrics import Evaluation
 from headstart.storage.checkpoint import Checkpoints
+from headstart.training.finetune import Watch
 from headstart.workflow.techniques.bench import Opened
 
 
@@ -175,6 +176,16 @@ class Draft:
             calibration=outcome.calibration,
         )
 
+    def watched(self, watch: Watch) -> Watch:
+        """Return what is told of the passes of a further training: its seed stands before the fold."""
+        if self.seed is None:
+            return watch
+
+        def told(fold: str, epoch: Epoch) -> None:
+            watch(f"seed {self.seed} {fold}".strip(), epoch)
+
+        return told
+
     def keep_answers(self, rows: Rows, probabilities: Floats, novelty: Floats) -> None:
         """Keep what it answered on photos that it was not fitted on, and the scores of photos' novelty."""
         records.write_bytes(self._answers, records.to_npz((rows, probabilities, novelty)))
@@ -229,6 +240,23 @@ class Draft:
         except (RunError, OSError, EOFError, ValueError, zipfile.BadZipFile):
             return False
         return True
+
+    def packed(self) -> dict[str, bytes]:
+        """Return its files, each by its path in the work folder."""
+        files = [self._candidate, self._answers, *(one for one in self.model.rglob("*") if one.is_file())]
+        return {file.relative_to(self.work).as_posix(): file.read_bytes() for file in files}
+
+    def unpack(self, files: Mapping[str, bytes]) -> None:
+        """Put the files of a draft of the same name, `packed`, into this work folder.
+
+        Raises:
+            DiskFull: No space is left.
+        """
+        shutil.rmtree(self.model, ignore_errors=True)
+        with disk_full_named(self.work):
+            for name, content in files.items():
+                (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+                records.write_bytes(self.work / name, content)
 
     def begin(self) -> None:
         """Say that what lies there is not whole any more."""

@@ -7,7 +7,7 @@ from headstart.photos.splits import Lesson, Sealed
 from headstart.training.heads import Heads
 from headstart.workflow import forecast
 from headstart.workflow.forecast import Costs, Work
-from headstart.workflow.techniques import tuning
+from headstart.workflow.techniques import trainer, tuning
 from headstart.workflow.techniques.bench import Bench, Opened
 from headstart.workflow.techniques.extraction import Extraction
 from headstart.workflow.techniques.tuning import Tuning
@@ -41,7 +41,7 @@ class Prospect:
 
     def work(self, epochs: int) -> Work:
         """Return how much there will be to do, with so many passes of fine-tuning."""
-        return dataclasses.replace(self._work, epochs=epochs, views=min(tuning.VIEWS, epochs))
+        return dataclasses.replace(self._work, epochs=epochs, views=min(trainer.VIEWS, epochs))
 
     def features_stages(self) -> dict[str, float]:
         """Return the seconds that feature extraction will take, by stage."""
@@ -121,7 +121,7 @@ class Trial:
             n_classes=len(lesson.class_names),
             n_checked=self._n_checked,
             n_viewed=len(lesson.train),
-            views=min(tuning.VIEWS, epochs),
+            views=min(trainer.VIEWS, epochs),
             epochs=epochs,
             n_folds=len(lesson.folds),
             seeds=self.settings.seeds,
