@@ -38,9 +38,10 @@ suite: $(READY)
 test-all: $(READY) ## the slow tests too
 	$(BIN)/pytest $(WORKERS) -m "slow or not slow"
 
-test-cluster: $(READY) ## the tests of Ray and of Parquet, both of which it installs; they are not in the lock
-	$(BIN)/python -m pip install --quiet "ray[data]>=2.50" "pyarrow>=19.0"
-	$(BIN)/pytest tests/cluster tests/sources/test_parquet.py tests/sources/test_listing.py -m "slow or not slow"
+test-cluster: $(READY) ## the tests of Ray, of Parquet and of S3, which it installs; they are not in the lock
+	$(BIN)/python -m pip install --quiet "ray[data]>=2.50" "pyarrow>=19.0" "s3fs>=2025.3" "moto[s3]>=5.1"
+	$(BIN)/pytest tests/cluster tests/sources/test_parquet.py tests/sources/test_listing.py \
+		tests/storage/test_remote.py -m "slow or not slow"
 
 bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; three hours on two cores
 	$(BIN)/python benchmarks/commands.py $(DATA)

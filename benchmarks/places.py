@@ -25,8 +25,8 @@ from headstart.networks.table import Moment, Place
 from headstart.networks.vectors import Vectors
 from headstart.networks.weights import locate
 from headstart.pictures import pixels
-from headstart.sources import samples
 from headstart.statistics.metrics import log_loss
+from headstart.storage import samples
 from headstart.training.ridge import Ridge
 
 BACKBONES = ("mobilenet_v2", "efficientnet_lite0")

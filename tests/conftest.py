@@ -108,7 +108,8 @@ def users_cache(
     fails.
     """
     user, own = cache_dir(), tmp_path_factory.mktemp("cache")
-    kept = pytestconfig.cache.mkdir("headstart") if pytestconfig.cache else shared_tmp / "pulled"
+    keeps: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # pytest may be asked to keep nothing
+    kept = keeps.mkdir("headstart") if keeps else shared_tmp / "pulled"
     for name, folder in (("weights", kept), ("samples", kept), ("graphs", shared_tmp)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (own / name).symlink_to(folder / name, target_is_directory=True)

@@ -118,6 +118,12 @@ ELSEWHERE = {
     "reporting/tracking/tensorboard:EventFile.__init__": "test_faults.py::test_a_log_on_a_full_disk",
     "results/run:Run.adopt": "workflow/test_experiment.py"
     "::test_an_update_that_is_interrupted_loses_nothing_and_goes_on",
+    "storage/remote:_get": "storage/test_remote.py"
+    "::test_what_was_fetched_before_a_full_disk_is_not_fetched_again",
+    "storage/remote:_write": "storage/test_remote.py"
+    "::test_what_was_fetched_before_a_full_disk_is_not_fetched_again",
+    "storage/remote:fetch": "storage/test_remote.py"
+    "::test_what_was_fetched_before_a_full_disk_is_not_fetched_again",
     "storage/wheels:_unpack": "storage/test_wheels.py::test_a_full_disk_is_named",
     "storage/wheels:_workspace": "storage/test_wheels.py::test_a_full_disk_is_named",
     "storage/wheels:extract_file": "storage/test_wheels.py::test_a_full_disk_is_named",

@@ -16,7 +16,8 @@ def compare(data: str | Path, *, update: bool = False, **settings: Any) -> "Resu
     """Compare backbones on labelled photos; the same as `headstart compare`.
 
     Args:
-        data: Folder of photos, a CSV, TSV or Parquet file, or "sample:NAME".
+        data: Folder of photos, a CSV, TSV or Parquet file, either also in an object store ("s3://BUCKET/PHOTOS"),
+            or "sample:NAME".
         update: Compare anew where the photos are not those of the finished run.
         settings: Fields of `headstart.base.settings.Settings`, such as `backbones=["mobilenet_v2"]`.
 

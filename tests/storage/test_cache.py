@@ -18,15 +18,14 @@ from headstart.cli import main
 from headstart.networks import engine, weights
 from headstart.networks.backbones import find
 from headstart.reporting import leaderboard
-from headstart.sources import samples
-from headstart.sources.samples import SAMPLES
-from headstart.storage import cache
+from headstart.storage import cache, samples
+from headstart.storage.samples import SAMPLES
 from headstart.storage.store import Store, Usage
 
 NOTE = """
-All but weights and samples may take 10.0 GB together; beyond that, what was not
-used for longest goes. HEADSTART_CACHE_LIMIT sets another limit. Weights and
-samples need a network to come back: `headstart cache clear weights samples`.
+The last three come back by a network alone: `headstart cache clear weights samples
+photos`. The others may take 10.0 GB together; beyond that, what was not used for
+longest goes. HEADSTART_CACHE_LIMIT sets another limit.
 """
 HOUR_S = 3600
 ROWS = ["features", "heads", "checks", "reports", "costs"]
@@ -53,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(folder: Path) -> Path:
-    """The folder with 40 vectors, 3 checks, 2 graphs of 30 kB, 2 weight files and a sample of 4 photos."""
+    """The folder with 40 vectors, 3 checks, 2 graphs of 30 kB, 2 weight files, a sample, a copy of photos."""
     with Store(Progress()) as store:
         store.put(((bytes([number]) * 32, bytes(5120)) for number in range(40)), "features")
         store.put(((bytes([number]) * 32, bytes(100)) for number in range(100, 103)), "checks")
@@ -66,6 +65,8 @@ def filled(folder: Path) -> Path:
         write(folder / "weights" / f".{name}.lock", 0)
     for number in range(4):
         write(folder / "samples" / "some-photos-1.0" / "set" / "ab"[number % 2] / f"{number}.jpg", 500)
+    for number in range(2):
+        write(folder / "photos" / "animals-0123" / "files" / "a" / f"{number}.jpg", 500)
     return folder
 
 
@@ -121,10 +122,10 @@ def test_an_empty_cache_is_shown_and_not_made(folder: Path) -> None:
 
 def test_summary_counts_and_measures_each_kind(filled: Path) -> None:
     got = cache.summary(Progress())
-    assert [one.kind for one in got] == [*ROWS, "graphs", "weights", "samples"]
-    assert list(counts(got).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
+    assert [one.kind for one in got] == [*ROWS, "graphs", "weights", "samples", "photos"]
+    assert list(counts(got).values()) == [40, 0, 3, 0, 0, 2, 2, 1, 1]
     features, _, checks, _, costs, *files = [one.size_bytes for one in got]
-    assert files == [60_000, 28_000, 2_000]
+    assert files == [60_000, 28_000, 2_000, 1_000]
     assert features + checks == pytest.approx((filled / "store.sqlite").stat().st_size, abs=1)
     assert (features > 200_000, 0 < checks < 2_000, costs) == (True, True, 0)
 
@@ -136,7 +137,7 @@ def test_clearing_a_kind_leaves_the_others(filled: Path) -> None:
     removed = cache.clear(["weights", "features"], Progress())
     assert [(one.kind, one.n_items) for one in removed] == [("features", 40), ("weights", 2)]
     assert removed[1].size_bytes == 28_000
-    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 3, 0, 0, 2, 0, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 3, 0, 0, 2, 0, 1, 1]
     assert sorted(one.name for one in (filled / "weights").iterdir()) == [
         ".a_net.pth.lock",
         ".b_net.pth.lock",
@@ -145,7 +146,7 @@ def test_clearing_a_kind_leaves_the_others(filled: Path) -> None:
 
 def test_clearing_every_kind_leaves_nothing_but_locks(filled: Path) -> None:
     removed = cache.clear(cache.KINDS, Progress())
-    assert list(counts(removed).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
+    assert list(counts(removed).values()) == [40, 0, 3, 0, 0, 2, 2, 1, 1]
     left = [path.name for path in filled.rglob("*") if path.is_file()]
     assert sorted(left) == [".a_net.pth.lock", ".b_net.pth.lock", ".store.sqlite.lock"]
     assert counts(cache.clear(cache.KINDS, Progress())) == dict.fromkeys(cache.KINDS, 0)
@@ -153,10 +154,10 @@ def test_clearing_every_kind_leaves_nothing_but_locks(filled: Path) -> None:
 
 def test_clearing_an_unknown_kind_removes_nothing(filled: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        cache.clear(["weights", "photos"], Progress())
+        cache.clear(["weights", "pictures"], Progress())
     assert str(caught.value) == (
-        "Nothing in the cache is of the kind 'photos'.\n"
-        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples."
+        "Nothing in the cache is of the kind 'pictures'.\n"
+        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples, photos."
     )
     assert counts(cache.summary(Progress()))["weights"] == 2
 
@@ -233,7 +234,7 @@ def test_what_killed_processes_left_behind_goes_after_a_day(filled: Path) -> Non
 def test_under_the_limit_nothing_is_pruned(filled: Path) -> None:
     removed = cache.prune(Progress(), total(cache.summary(Progress())) + 1)
     assert removed == tuple(Usage(kind, 0, 0) for kind in cache.PRUNED)
-    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 2, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 2, 1, 1]
 
 
 def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
@@ -250,12 +251,12 @@ def test_rows_and_graphs_go_by_when_they_were_last_used(filled: Path) -> None:
     left = cache.summary(Progress())
     assert 90_000 < total(left) <= 99_900
     assert counts(left)["features"] == 32 - second["features"] - third["features"]
-    assert list(counts(left).values())[1:] == [0, 3, 0, 0, 1, 2, 1]
+    assert list(counts(left).values())[1:] == [0, 3, 0, 0, 1, 2, 1, 1]
 
 
 def test_a_limit_of_nothing_prunes_all_that_can_be_made_again(filled: Path) -> None:
     assert counts(cache.prune(Progress(), 0)) == NOTHING | {"features": 40, "checks": 3, "graphs": 2}
-    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1, 1]
 
 
 def test_the_limit_of_the_environment_is_held(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +283,8 @@ def test_the_command_shows_the_cache(filled: Path) -> None:
         "costs         0       0 B\n"
         "graphs        2   60.0 kB\n"
         "weights       2   28.0 kB\n"
-        "samples       1    2.0 kB\n" + NOTE
+        "samples       1    2.0 kB\n"
+        "photos        1    1.0 kB\n" + NOTE
     )
 
 
@@ -294,6 +296,7 @@ def test_the_command_shows_the_cache_as_json(filled: Path, monkeypatch: pytest.M
         {"kind": "graphs", "n_items": 2, "size_bytes": 60_000},
         {"kind": "weights", "n_items": 2, "size_bytes": 28_000},
         {"kind": "samples", "n_items": 1, "size_bytes": 2_000},
+        {"kind": "photos", "n_items": 1, "size_bytes": 1_000},
     ]
     assert [(one["kind"], one["n_items"]) for one in shown["kinds"][:5]] == [
         ("features", 40),
@@ -317,7 +320,7 @@ def test_the_command_clears_what_can_be_made_again(filled: Path) -> None:
         ["costs", "0"],
         ["graphs", "2"],
     ]
-    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1]
+    assert list(counts(cache.summary(Progress())).values()) == [0, 0, 0, 0, 0, 0, 2, 1, 1]
 
 
 def test_the_command_clears_what_is_named(filled: Path) -> None:
@@ -328,7 +331,7 @@ def test_the_command_clears_what_is_named(filled: Path) -> None:
             {"kind": "samples", "n_items": 1, "size_bytes": 2_000},
         ]
     }
-    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 0, 0]
+    assert list(counts(cache.summary(Progress())).values()) == [40, 0, 3, 0, 0, 2, 0, 0, 1]
 
 
 def test_the_help_names_every_kind() -> None:
@@ -341,7 +344,7 @@ def test_the_command_refuses_an_unknown_kind(filled: Path) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "Nothing in the cache is of the kind 'graph'.\n"
-        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples.\n"
+        "The kinds are features, heads, checks, reports, costs, graphs, weights, samples, photos.\n"
     )
 
 
@@ -389,7 +392,7 @@ def test_the_command_shows_a_damaged_store_as_empty(filled: Path) -> None:
     (filled / "store.sqlite").write_bytes(b"no database at all" * 1000)
     done = run("cache", "--json")
     assert done.stderr == f"{filled / 'store.sqlite'} is damaged or of another version; it begins anew.\n"
-    assert [one["n_items"] for one in json.loads(done.stdout)["kinds"]] == [0, 0, 0, 0, 0, 2, 2, 1]
+    assert [one["n_items"] for one in json.loads(done.stdout)["kinds"]] == [0, 0, 0, 0, 0, 2, 2, 1, 1]
 
 
 @pytest.mark.parametrize(

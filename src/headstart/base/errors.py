@@ -12,7 +12,7 @@ HeadstartError
 │   └── ChangedPhoto       a photo that was changed or removed while it was used
 ├── SettingsError        an option's value, or a configuration file
 │   └── UnknownBackbone    no such row in the table of backbones
-├── FetchError           a wheel that cannot be pulled, or whose file is not the expected one
+├── FetchError           a wheel that cannot be pulled or is another; a store that cannot be read
 ├── WeightsError         pretrained weights that are missing or not the expected ones
 ├── RunError             a run folder that is in use, holds something else, or holds no run
 ├── EngineMismatch       a network that answers otherwise once it is converted or kept
@@ -99,7 +99,7 @@ class UnknownBackbone(SettingsError):
 
 
 class FetchError(HeadstartError):
-    """A wheel that cannot be pulled, or whose file is not the expected one."""
+    """A wheel that cannot be pulled or is not the expected one; a store of photos that cannot be read."""
 
 
 class WeightsError(HeadstartError):

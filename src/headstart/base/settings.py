@@ -63,7 +63,9 @@ class Settings:
         Choose one of squash, crop, pad.
     """
 
-    data: str = field(metadata={"help": "Folder of photos, a CSV, TSV or Parquet file, or sample:NAME."})
+    data: str = field(
+        metadata={"help": "Folder of photos, or a CSV, TSV or Parquet file; s3:// or gs://; or sample:NAME."}
+    )
     backbones: tuple[str, ...] = option(
         ("mobilenet_v2", "efficientnet_lite0"),
         "Backbones to compare, with commas between; a+b: those two side by side, under one head.",

@@ -19,7 +19,7 @@ from headstart.pictures import pixels
 from headstart.pictures.pixels import Pixels
 from headstart.results.comparison import Results
 from headstart.results.run import Run
-from headstart.sources import listing, samples
+from headstart.sources import listing, places
 
 NAMED = 3
 """Photos that are named when they are gone."""
@@ -125,7 +125,7 @@ def _root(settings: Settings, data: str | None, progress: Progress) -> Path:
         DataError: They cannot be listed.
     """
     try:
-        return listing.load(samples.resolve(data or settings.data, progress), **settings.reading).root
+        return listing.load(places.resolve(data or settings.data, progress), **settings.reading).root
     except DataError as error:
         raise DataError(
             f"The photos of the run, on which an exported file is tried, cannot be listed: {error.problem}",

@@ -25,7 +25,7 @@ from headstart.photos.splits import PARTS
 from headstart.results import exports
 from headstart.results.comparison import Candidate, FindingSummary, Measured, Results
 from headstart.results.run import Run
-from headstart.sources import samples
+from headstart.sources import places
 from headstart.statistics.metrics import PerClass
 from headstart.statistics.significance import Interval
 from headstart.training import recipe
@@ -133,7 +133,7 @@ def data_name(data: str) -> str:
         >>> data_name("/home/ann/photos"), data_name("/home/ann/labels.csv"), data_name("sample:textile")
         ('photos', 'labels', 'textile')
     """
-    path = PurePath(data.removeprefix(samples.PREFIX))
+    path = PurePath(places.name_of(data))
     return path.stem if path.suffix.lower() in (".csv", ".tsv") else path.name
 
 

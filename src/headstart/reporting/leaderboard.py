@@ -30,9 +30,9 @@ Weights to pull come on first use, or now by `headstart weights pull NAME`."""
 
 
 CACHE_NOTE = """\
-All but weights and samples may take {limit} together; beyond that, what was not
-used for longest goes. HEADSTART_CACHE_LIMIT sets another limit. Weights and
-samples need a network to come back: `headstart cache clear weights samples`."""
+The last three come back by a network alone: `headstart cache clear weights samples
+photos`. The others may take {limit} together; beyond that, what was not used for
+longest goes. HEADSTART_CACHE_LIMIT sets another limit."""
 
 
 def render(results: Results) -> str:

@@ -18,7 +18,7 @@ from headstart.base.errors import RunError, SettingsError, disk_full_named
 from headstart.base.records import read_json, write_json, write_toml
 from headstart.base.settings import Settings, from_toml
 from headstart.results.comparison import SCHEMA_VERSION, Recommendation, Results
-from headstart.sources import samples
+from headstart.sources import places
 
 LEFT_BY_A_FAILURE = (filenames.QUARANTINE, filenames.SPLIT, filenames.PHOTOS)
 ANOTHER = "Name another folder: --out RUN."
@@ -138,12 +138,8 @@ def resolve(settings: Settings) -> Settings:
         >>> resolve(Settings(data="sample:textile")).out == str(Path("runs", "textile"))
         True
     """
-    if settings.data.startswith(samples.PREFIX):
-        name = settings.data.removeprefix(samples.PREFIX)
-    else:
-        data = Path(settings.data).expanduser().resolve()
-        settings = dataclasses.replace(settings, data=str(data))
-        name = data.stem if data.is_file() else data.name
+    settings = dataclasses.replace(settings, data=places.normal(settings.data))
+    name = places.name_of(settings.data)
     if settings.images:
         images = Path(settings.images).expanduser().resolve()
         settings = dataclasses.replace(settings, images=str(images))

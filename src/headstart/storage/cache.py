@@ -1,7 +1,8 @@
 """The cache folder: how much it holds of each kind, and how to take it away.
 
-Rows of the store and converted graphs can be made again here, so they are pruned. Weights and samples
-need a network to come back, so they go only when they are named. Keras's own downloads are Keras's.
+Rows of the store and converted graphs can be made again here, so they are pruned. Weights, samples
+and copies of photos need a network to come back, so they go only when they are named. Keras's own downloads
+are Keras's.
 """
 
 import os
@@ -18,10 +19,10 @@ from headstart.storage import store
 from headstart.storage.store import KEPT_BY_PRUNING, Store, Usage
 from headstart.storage.wheels import cache_dir
 
-FOLDERS = ("graphs", "weights", "samples")
+FOLDERS = ("graphs", "weights", "samples", "photos")
 """Each kind of file lies in a folder of that name."""
 
-ARE_FOLDERS = ("graphs", "samples")
+ARE_FOLDERS = ("graphs", "samples", "photos")
 """The kinds of which one is not a file but a folder."""
 
 KINDS = (*store.KINDS, *FOLDERS)
@@ -59,7 +60,7 @@ def clear(kinds: Collection[str], progress: Progress) -> tuple[Usage, ...]:
     """Remove all there is of these kinds, and return what was removed, in the order of `KINDS`.
 
     Works where the disk is full. A process that uses any of it goes on, but for one that reads photos of
-    a sample.
+    a sample or of a copy.
 
     Args:
         kinds: Some of `KINDS`.

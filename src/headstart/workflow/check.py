@@ -24,7 +24,7 @@ from headstart.photos.findings import KINDS, Finding
 from headstart.photos.groups import linked, members, merged, near_groups, numbered
 from headstart.photos.splits import PARTS
 from headstart.pictures import pixels
-from headstart.sources import listing, samples
+from headstart.sources import listing, places
 from headstart.sources.dataset import Dataset
 from headstart.storage.store import Store
 from headstart.workflow.techniques import picture_size
@@ -66,7 +66,7 @@ def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Readi
     depend on what the cache happens to hold.
 
     Args:
-        data: Folder of photos, a CSV, TSV or Parquet file, or sample:NAME.
+        data: Folder of photos, or a CSV, TSV or Parquet file; s3:// or gs://; or sample:NAME.
         progress: Where to tell how far it is.
         reading: How the photos are listed, as for `headstart.sources.listing.load`.
 
@@ -75,7 +75,7 @@ def look(data: str, *, progress: Progress | None = None, **reading: Unpack[Readi
         SettingsError: `group_by` is no regular expression.
     """
     progress = progress or Progress()
-    source = samples.resolve(data, progress).expanduser()
+    source = places.resolve(data, progress).expanduser()
     listed = listing.load(source, **reading, progress=progress)
     with Store(progress) as store:
         return _with_lookalikes(audit(listed, store=store, progress=progress), store)

@@ -22,7 +22,7 @@ from headstart.photos import audit as audits
 from headstart.photos import splits
 from headstart.photos.audit import Audit
 from headstart.reporting.leaderboard import table
-from headstart.sources import listing, samples
+from headstart.sources import listing, places
 from headstart.sources.dataset import Dataset, SetAside
 from headstart.sources.layouts import LOOSE, bare_folders
 from headstart.statistics import calibration, metrics
@@ -115,7 +115,7 @@ def evaluate(
     """
     progress = progress or Progress()
     model = classifier.load_run(folder)
-    listed = listing.load(samples.resolve(data, progress), **reading, fewest_classes=1)
+    listed = listing.load(places.resolve(data, progress), **reading, fewest_classes=1)
     _refuse_unknown(listed.class_names, model.class_names)
     if listed.layout:
         progress.remark(f"Read as: {listed.layout}.")

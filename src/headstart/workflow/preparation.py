@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart.base import filenames, records
 from headstart.base.arrays import Bools, Labels
-from headstart.base.errors import DataError, RunError
+from headstart.base.errors import DataError, FetchError, NoSuchData, RunError
 from headstart.base.progress import Progress
 from headstart.base.settings import Settings
 from headstart.networks.sweep import Pace
@@ -26,8 +26,9 @@ from headstart.results import snapshot
 from headstart.results.comparison import DatasetSummary, FindingSummary
 from headstart.results.run import Run
 from headstart.results.snapshot import Stamp
-from headstart.sources import listing, samples
+from headstart.sources import listing, places
 from headstart.sources.dataset import Dataset
+from headstart.storage import samples
 from headstart.training import augmentation
 from headstart.workflow.forecast import Work
 from headstart.workflow.techniques.bench import Bench, Opened, note, sweep_of, thumbnails_of
@@ -106,7 +107,7 @@ def list_photos(bench: Bench) -> Listed:
         DataError: No photos, or too few classes.
     """
     settings, progress = bench.settings, bench.progress
-    listed = listing.load(samples.resolve(settings.data, progress), **settings.reading, progress=progress)
+    listed = listing.load(places.resolve(settings.data, progress), **settings.reading, progress=progress)
     if listed.layout:
         progress.remark(f"Read as: {listed.layout}.")
     return Listed(listed, snapshot.stamps(listed))
@@ -299,12 +300,12 @@ def is_current(run: Run, settings: Settings, progress: Progress, *, update: bool
     """
     if settings.data.startswith(samples.PREFIX):
         return True  # of which checksums are known
-    if not Path(settings.data).exists():
+    if not _is_there(settings.data, progress):
         progress.warn(
             f"{settings.data} is not there any more: whether {run.folder} is of these photos cannot be told."
         )
         return True
-    changed = what_changed(run, settings)
+    changed = what_changed(run, settings, progress)
     if not changed:
         shutil.rmtree(run.update.folder, ignore_errors=True)
         return True
@@ -314,12 +315,21 @@ def is_current(run: Run, settings: Settings, progress: Progress, *, update: bool
     return False
 
 
-def what_changed(run: Run, settings: Settings) -> str:
+def _is_there(data: str, progress: Progress) -> bool:
+    try:
+        return places.resolve(data, progress).exists()
+    except (NoSuchData, FetchError):
+        return False
+
+
+def what_changed(run: Run, settings: Settings, progress: Progress) -> str:
     """Say in a sentence what has changed of the photos since a run was finished; "" if nothing has."""
     opening = f"The photos in {settings.data} are not those that {run.folder} was made of"
     try:
         rows = snapshot.read(run.folder / filenames.PHOTOS)
-        found = snapshot.changes(rows, listing.load(Path(settings.data), **settings.reading))
+        found = snapshot.changes(
+            rows, listing.load(places.resolve(settings.data, progress), **settings.reading)
+        )
     except RunError as error:
         return f"{error.problem} Whether the photos have changed cannot be told."
     except DataError as error:

@@ -28,7 +28,7 @@ from headstart.reporting import leaderboard
 from headstart.results import run as runs
 from headstart.results.comparison import Results
 from headstart.results.run import Run
-from headstart.sources import listing, samples
+from headstart.sources import listing, places
 from headstart.sources.dataset import natural_order
 from headstart.storage.store import Store
 from headstart.workflow import agreement, experiment, preparation
@@ -167,7 +167,7 @@ def check_photos(then: Side, settings: Settings, store_path: Path, progress: Pro
         DataError: They are not; up to five are named, each with what is the matter.
         RunError: They are as in split.csv, but results.json knows of others.
     """
-    source = samples.resolve(settings.data, progress)
+    source = places.resolve(settings.data, progress)
     if not source.exists():
         raise NoSuchData(
             f"The photos of {then.folder} are not where they were: no folder or file '{source}'.",

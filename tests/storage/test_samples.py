@@ -1,13 +1,11 @@
 """The sample is the real one, pulled once into the user's cache."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from headstart.base.errors import NoSuchData
 from headstart.base.progress import Progress
-from headstart.sources.samples import resolve
+from headstart.storage.samples import resolve
 
 
 def test_textile_is_2000_fabric_pictures_in_three_classes() -> None:
@@ -18,10 +16,6 @@ def test_textile_is_2000_fabric_pictures_in_three_classes() -> None:
     with Image.open(photos / "nominal" / "textile_1000.jpg") as image:
         assert image.size == (250, 250)
     assert (photos.parent / "LICENSE").read_text().startswith("MIT License")
-
-
-def test_anything_else_is_a_path() -> None:
-    assert resolve("photos/animals", Progress()) == Path("photos/animals")
 
 
 def test_an_unknown_sample_gives_the_known_ones() -> None:

@@ -43,20 +43,14 @@ SAMPLES: dict[str, Sample] = {
 
 
 def resolve(data: str, progress: Progress) -> Path:
-    """Return the folder of `sample:NAME` in the cache, pulled if need be; any other text as a path.
+    """Return the folder of `sample:NAME` in the cache, pulled if need be.
 
     The folder holds one folder a class; the sample's licence stands beside it.
 
     Raises:
         NoSuchData: No sample has that name.
         FetchError, MissingPackage, DiskFull: It cannot be pulled.
-
-    Example:
-        >>> resolve("photos/animals", Progress()).as_posix()
-        'photos/animals'
     """
-    if not data.startswith(PREFIX):
-        return Path(data)
     name = data.removeprefix(PREFIX)
     if name not in SAMPLES:
         known = ", ".join(PREFIX + one for one in SAMPLES)
