@@ -161,6 +161,9 @@ READ_ONLY = re.compile(
 TABLES = {"split.csv", "predictions.csv", "suspects.csv", "quarantine.csv"}
 """All but photos.csv, which has the times of the photos."""
 
+Probed = tuple[Path, tuple[object, ...]]
+"""Photos, and a command for them, whose last word is the run folder."""
+
 MESSAGES = {errno.ENOSPC: FULL, errno.EROFS: READ_ONLY}
 
 
@@ -287,6 +290,83 @@ def test_an_export_to_a_disk_that_is_really_full(
     assert told[1].startswith(str(disk))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [8, 40, 120])
+def test_a_comparison_on_a_disk_that_is_really_full(
+    kilobytes: int, probed: Probed, tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    """With room the same command goes on, and ends with the results that it would have had."""
+    _, words = probed
+    disk = small_disk(kilobytes)
+    done = run(*words[:-1], disk / "run", "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = FULL.fullmatch(done.stderr)
+    assert told and told[1].startswith(str(disk)), done.stderr
+    remount(disk, "size=50m")
+    for folder in (disk / "run", tmp_path / "undisturbed"):
+        done = run(*words[:-1], folder, "--quiet")
+        assert done.exit_code == 0, done.stderr
+    assert outcome(disk / "run") == outcome(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [4, 200])
+def test_a_cache_on_a_disk_that_is_really_full(
+    kilobytes: int,
+    probed: Probed,
+    tmp_path: Path,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is remarked, and the results are those with a cache."""
+    _, words = probed
+    assert run(*words, "--quiet").exit_code == 0
+    monkeypatch.setenv("HEADSTART_CACHE", str(small_disk(kilobytes) / "cache"))
+    done = run(*words[:-1], tmp_path / "without")
+    assert done.exit_code == 0, done.stderr
+    assert "Nothing more is kept" in done.stderr
+    assert outcome(tmp_path / "without") == outcome(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_file_system_that_is_read_only(
+    probed: Probed, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos and cache may lie on one. A run under which it became so goes on when it may write again."""
+    photos, words = probed
+    disk = small_disk(50_000)
+    shutil.copytree(photos, disk / "photos")
+    command = [disk / "photos" if word == photos else word for word in words[:-1]]
+    cut_short(monkeypatch, *command, disk / "run")
+    remount(disk, "ro")
+    done = run(*command, disk / "run", "--quiet")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert READ_ONLY.fullmatch(done.stderr), done.stderr
+    with monkeypatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(disk / "cache"))
+        done = run(*command, tmp_path / "elsewhere")
+    assert done.exit_code == 0, done.stderr
+    assert "Nothing more is kept" in done.stderr
+    remount(disk, "rw")
+    assert run(*command, disk / "run", "--quiet").exit_code == 0
+    assert outcome(disk / "run") == outcome(tmp_path / "elsewhere")
+
+
+def remount(disk: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", str(disk)], check=True)
+
+
+def cut_short(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    """Give a command, and interrupt it when the photos are divided."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "open_trial", interrupted)
+        assert run(*words, "--quiet").exit_code != 0
+
+
 def test_predictions_on_a_disk_that_fails_everywhere(garments: Path, tmp_path: Path) -> None:
     write_mixed_photos(tmp_path / "photos")
     sources = sorted((tmp_path / "photos" / "red").iterdir())
@@ -384,7 +464,7 @@ def test_an_inspector_without_room_is_told(
 
 
 @pytest.fixture
-def probed(tmp_path: Path) -> Iterator[tuple[Path, tuple[object, ...]]]:
+def probed(tmp_path: Path) -> Iterator[Probed]:
     """A folder of photos and the words of a comparison of them by features, into `run` beside it."""
     write_mixed_photos(tmp_path / "photos")
     command, *words = compare(tmp_path, "features")
@@ -393,7 +473,7 @@ def probed(tmp_path: Path) -> Iterator[tuple[Path, tuple[object, ...]]]:
 
 @pytest.mark.parametrize(("is_gone", "what"), [(True, "is gone"), (False, "was changed")])
 def test_a_photo_that_goes_or_changes_after_it_was_checked(
-    is_gone: bool, what: str, probed: tuple[Path, tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+    is_gone: bool, what: str, probed: Probed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No figure is told of a photo that is another by now; put back, the same command is through."""
     _, words = probed
@@ -420,9 +500,7 @@ def test_a_photo_that_goes_or_changes_after_it_was_checked(
     assert run(*words, "--quiet").exit_code == 0
 
 
-def test_a_clock_that_jumps(
-    probed: tuple[Path, tuple[object, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_jumps(probed: Probed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Durations are taken from another clock, and what is kept is found by what it is made from."""
     _, words = probed
     years = itertools.cycle((0.0, 1e9, -1e9, 3e7))
@@ -436,9 +514,7 @@ def test_a_clock_that_jumps(
     assert all(0 <= one < 600 for one in seconds.values())
 
 
-def test_too_little_memory_is_told(
-    probed: tuple[Path, tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_is_told(probed: Probed, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> None:
         np.empty(1 << 50)  # more than a process can address
 
@@ -474,9 +550,7 @@ main(prog_name="headstart")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux holds a process to a limit of its addresses")
 @pytest.mark.parametrize("megabytes", [20, 200])
-def test_memory_that_is_limited(
-    megabytes: int, probed: tuple[Path, tuple[object, ...]], tmp_path: Path
-) -> None:
+def test_memory_that_is_limited(megabytes: int, probed: Probed, tmp_path: Path) -> None:
     """As by `ulimit -v`: networks find too little. It says so, and with more the same command goes on."""
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(megabytes), *map(str, probed[1]), "--quiet"],
@@ -489,6 +563,70 @@ def test_memory_that_is_limited(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr in (TOO_LITTLE, OF_OPENBLAS)
     assert run(*probed[1], "--quiet").exit_code == 0
+
+
+CONFINED = """
+import os, sys
+from pathlib import Path
+from headstart.cli import main
+from headstart.workflow import experiment
+group, prepare = Path(sys.argv.pop(1)), experiment.prepare
+def prepared(*arguments):
+    found = prepare(*arguments)
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    return found
+experiment.prepare = prepared
+main(prog_name="headstart")
+"""
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Callable[[int], Path]]:
+    """A function that gives a control group below this process's own, limited to so many megabytes."""
+    made = list[Path]()
+
+    def limited(megabytes: int) -> Path:
+        try:
+            own, limit = control_group()
+            made.append(own / "headstart-test")
+            made[0].mkdir()
+            (made[0] / limit).write_text(str(megabytes * 10**6))
+        except OSError as error:
+            pytest.skip(f"this system lets nobody limit a group of processes here: {error}")
+        return made[0]
+
+    yield limited
+    for group in made:
+        if group.exists():
+            group.rmdir()
+
+
+def control_group() -> tuple[Path, str]:
+    """This process's group of those that limit memory, of cgroup 1 or 2, and what its limit is called."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return Path("/sys/fs/cgroup/memory") / path[1:], "memory.limit_in_bytes"
+        if not controllers and (Path("/sys/fs/cgroup") / path[1:] / "memory.max").exists():
+            return Path("/sys/fs/cgroup") / path[1:], "memory.max"
+    raise FileNotFoundError("no control group for memory")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has control groups")
+def test_a_process_that_the_system_ends_for_its_memory_loses_nothing(
+    probed: Probed, tmp_path: Path, memory_group: Callable[[int], Path]
+) -> None:
+    """As in a container: no word, for the system kills it; the same command goes on with what is kept."""
+    _, words = probed
+    code = [sys.executable, "-c", CONFINED, str(memory_group(4))]
+    done = subprocess.run([*code, *map(str, words), "--quiet"], capture_output=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+    assert (tmp_path / "run" / "split.csv").exists()
+    for folder in (tmp_path / "run", tmp_path / "undisturbed"):
+        done_again = run(*words[:-1], folder, "--quiet")
+        assert done_again.exit_code == 0, done_again.stderr
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
@@ -523,7 +661,7 @@ def test_two_comparisons_and_a_prediction_at_once_on_one_cache(garments: Path, t
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_lock_of_a_killed_process_holds_nobody_up(probed: tuple[Path, tuple[object, ...]]) -> None:
+def test_a_lock_of_a_killed_process_holds_nobody_up(probed: Probed) -> None:
     """The system lets go of it, whatever the file that is left says."""
     folder = probed[0].parent / "run"
     code = (
