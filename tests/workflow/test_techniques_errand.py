@@ -107,7 +107,7 @@ def handed_out(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return here.runs[0]
 
 
-def test_a_machine_that_would_give_other_numbers_is_refused(handed_out: Errand) -> None:
+def test_a_machine_that_would_give_other_numbers_or_sees_no_photos_is_refused(handed_out: Errand) -> None:
     def run(**changes: Any) -> str:
         other = replace(handed_out, origin=replace(handed_out.origin, **changes))
         return text_of(ClusterError, lambda: errand.run(other, unwatched))
@@ -118,6 +118,13 @@ def test_a_machine_that_would_give_other_numbers_is_refused(handed_out: Errand) 
     )
     assert run(versions=own | {"tensorflow-gpu": "2.0"}) == (
         f"{node} has no tensorflow-gpu, and this run needs tensorflow-gpu 2.0.\n{FIX}"
+    )
+    photos = replace(handed_out.lesson.photos, files=(Path("/elsewhere/a.jpg"),))
+    unseen = replace(handed_out, lesson=replace(handed_out.lesson, photos=photos))
+    assert text_of(ClusterError, lambda: errand.run(unseen, unwatched)) == (
+        f"{node} does not see the photo /elsewhere/a.jpg.\n"
+        "Put the photos on a disk that all machines of the cluster see under the same path. For the copy of "
+        "those in an object store HEADSTART_CACHE must name such a place."
     )
     assert run(backbone="0") == f"{node} has another tiny, and this run needs the first machine's.\n{FIX}"
 

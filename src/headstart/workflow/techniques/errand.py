@@ -1,12 +1,13 @@
 """Fine-tuning on other machines: what each is told, and what comes back."""
 
 import dataclasses
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.base.errors import disk_full_named
+from headstart.base.errors import ClusterError, disk_full_named
 from headstart.base.progress import Progress, Stopwatch
 from headstart.base.settings import Settings
 from headstart.networks import backbones, versions
@@ -61,18 +62,29 @@ def run(errand: Errand, watch: Watch) -> dict[str, bytes]:
     """Fine-tune on this machine for another; return the files of the draft, see `Draft.packed`.
 
     Raises:
-        ClusterError: This machine would give other numbers.
-        ChangedPhoto: A photo is not here, or another one.
+        ClusterError: This machine would give other numbers, or does not see the photos.
+        ChangedPhoto: A photo is gone, or another one.
         DiskFull: No space is left for what is temporary.
     """
     load_libraries()
     versions.refuse_others(errand.origin.versions)
+    _refuse_absent(errand.lesson.photos.files[0])
     with (
         disk_full_named(Path(tempfile.gettempdir())),
         tempfile.TemporaryDirectory() as name,
         Store(Progress(), Path(name) / "store.sqlite") as store,
     ):
         return _run(errand, Bench(errand.settings, Path(name), store, Progress()), watch)
+
+
+def _refuse_absent(photo: Path) -> None:
+    """Refuse where one photo is not seen: then the disk with all of them is not."""
+    if not photo.exists():
+        raise ClusterError(
+            f"{platform.node()} does not see the photo {photo}.",
+            "Put the photos on a disk that all machines of the cluster see under the same path. For the copy "
+            "of those in an object store HEADSTART_CACHE must name such a place.",
+        )
 
 
 def _run(errand: Errand, bench: Bench, watch: Watch) -> dict[str, bytes]:
