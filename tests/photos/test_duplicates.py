@@ -286,7 +286,7 @@ def test_features_that_are_all_alike() -> None:
 def test_fabric_that_all_looks_alike_is_not_one_picture(shared_data: Path) -> None:
     """Two thousand pictures of one weave, simulated: none is a copy of another."""
     from headstart.base.progress import Progress
-    from headstart.sources import samples
+    from headstart.storage import samples
 
     folder = samples.resolve("sample:textile", Progress())
     contents = [path.read_bytes() for path in sorted(folder.glob("*/*"))]
