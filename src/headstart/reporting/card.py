@@ -5,6 +5,7 @@ because class names and paths are the user's own and may hold anything.
 """
 
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -208,7 +209,9 @@ def yaml(value: str | float | Sequence[str]) -> str:
     return "".join(c if c.isprintable() or c > "\uffff" else f"\\u{ord(c):04x}" for c in text)
 
 
+@functools.cache
 def _template() -> "Template":
+    """Return the card's template, compiled once for all cards that a process writes."""
     import jinja2
     from markupsafe import Markup
 
