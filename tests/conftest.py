@@ -63,9 +63,10 @@ PATIENCE_S = 300
 
 
 LONGEST = (
-    *("shipment", "keras_applications", "experiment", "report_page", "backbones", "cli", "faults", "engine"),
-    *("techniques_averaging", "techniques_picture_size", "finetune", "ridge", "replay", "audit", "page"),
-    *("techniques_trial", "report", "server", "store"),
+    *("shipment", "keras_applications", "report_page", "experiment", "page", "engine", "faults", "backbones"),
+    *("cli", "techniques_averaging", "ridge", "replay", "techniques_picture_size", "finetune", "duplicates"),
+    *("techniques_trial", "readme", "audit", "neighbours", "significance", "wheels", "store", "report"),
+    *("server", "check", "learning_curve", "techniques_draft", "projection", "explanation", "calibration"),
 )
 """Files that take longest, which are begun first: at the end no worker waits for one that has a long one."""
 
