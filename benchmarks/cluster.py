@@ -3,7 +3,7 @@
 The nodes are of one machine, with a processor each as Ray counts. The backbone is simulated: beside `tiny`
 each photo takes as long as a large network would, by sleeping.
 
-    python benchmarks/cluster.py [--photos 1500] [--sleep-ms 40] [--nodes 1 2 3]
+    python benchmarks/cluster.py [--photos 1500] [--sleep-ms 100] [--nodes 1 2 3]
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=int, default=1500)
-    parser.add_argument("--sleep-ms", type=float, default=40)
+    parser.add_argument("--sleep-ms", type=float, default=100)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
     os.environ["HEADSTART_SLEEP_S"] = str(arguments.sleep_ms / 1000)
