@@ -224,7 +224,7 @@ def _connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
 def _connect_with(
     journal: Literal["WAL", "TRUNCATE"], path: Path, schema: str, version: int
 ) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         if journal == "TRUNCATE":
             # Alone with the file, SQLite needs no shared memory to read what was written ahead.
