@@ -14,7 +14,7 @@ import altair
 import article
 import measured
 
-EPOCHS = 10
+EPOCHS = 5
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "time-to-accuracy.svg"
 
 

@@ -1,5 +1,6 @@
 """Dataclasses to and from JSON and TOML, and files that are whole or not there."""
 
+import codecs
 import csv
 import io
 import os
@@ -109,11 +110,10 @@ def read_json(path: Path, kind: type[Record]) -> Record:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     r"""Write a CSV file (UTF-8, RFC 4180 quoting, lines end in \n), atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    with replacing(path) as stream:
+        writer = csv.writer(codecs.getwriter("utf-8")(stream), lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -80,10 +80,10 @@ def write(path: Path, listed: Dataset, stamped: Sequence[Stamp], audited: Audit)
     """
     known = dict(zip(audited.dataset.paths, audited.digests, strict=True))
     digests = [known.get(one) or _digest(listed.root / one) for one in listed.paths]
-    rows = [
+    rows = (
         (*facts, *stamp, digest)
         for facts, stamp, digest in zip(_facts(listed), stamped, digests, strict=True)
-    ]
+    )
     records.write_csv(path, HEADER, rows)
 
 

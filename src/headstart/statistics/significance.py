@@ -23,8 +23,8 @@ LEVEL = 0.95
 N_RESAMPLES = 2000
 """Efron and Tibshirani, An Introduction to the Bootstrap (1993), ask for 1,000 or more for BCa."""
 
-CHUNK = 100
-"""Resamples at a time: 4 MB of counts for 5,000 photos."""
+AT_ONCE, DRAWN_AT_ONCE = 100, 1_000_000
+"""Resamples that are drawn at a time, and photos of them: 8 MB, thrice."""
 
 Decision = Literal["better", "worse", "unclear"]
 Statistic = Callable[[Doubles], Doubles]
@@ -464,13 +464,23 @@ def _resampled(units: Doubles, statistic: Statistic, seed: int) -> Doubles:
     """
     random, n = np.random.default_rng(seed), len(units)
     kinds, kind_of = np.unique(units, axis=0, return_inverse=True)
-    offsets = len(kinds) * np.arange(CHUNK)[:, None]
     figures = []
-    for _ in range(N_RESAMPLES // CHUNK):
-        drawn = kind_of[random.integers(n, size=(CHUNK, n))] + offsets
-        counts = np.bincount(drawn.ravel(), minlength=CHUNK * len(kinds)).reshape(CHUNK, -1)
+    for size in at_once(N_RESAMPLES, n):
+        drawn = kind_of[random.integers(n, size=(size, n))] + len(kinds) * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * len(kinds)).reshape(size, -1)
         figures.append(statistic(counts.astype(np.float64) @ kinds))
     return np.concatenate(figures)
+
+
+def at_once(n_resamples: int, n_units: int) -> list[int]:
+    """Return how many resamples of so many units to draw at a time, so that memory does not grow with them.
+
+    Example:
+        >>> at_once(250, 4000), at_once(12, 200_000)
+        ([100, 100, 50], [5, 5, 2])
+    """
+    size = max(1, min(AT_ONCE, DRAWN_AT_ONCE // n_units))
+    return [min(size, n_resamples - first) for first in range(0, n_resamples, size)]
 
 
 def _by_group(sums: Doubles, groups: Integers | None) -> Doubles:

@@ -15,6 +15,7 @@ import numpy as np
 from headstart.base.arrays import Bools, Doubles, Integers, Rows
 from headstart.photos.splits import Fold
 from headstart.results.curve import ClassCurve, LearningCurve, MorePhotos, Point, PowerLaw, Prediction
+from headstart.statistics import significance
 from headstart.statistics.significance import LEVEL, Interval, wilson
 from headstart.training.ridge import Fit, Ridge
 
@@ -25,8 +26,7 @@ REPEATS = 4
 """Draws of a part of half the photos or less; larger ones have most photos in common, and one will do."""
 
 N_RESAMPLES = 1000
-CHUNK = 100
-"""Resamples in all, and at a time: 8 MB of counts for 10,000 evaluation photos."""
+"""Of the evaluation photos."""
 
 EXPONENTS = tuple(np.geomspace(0.05, 2.0, 200).tolist())
 """Tried for the power law: from one that is nearly a straight line over the logarithm of the photos, to one
@@ -239,9 +239,8 @@ def _resampled(shares: Doubles, units: Integers, random: np.random.Generator) ->
     sums = np.zeros((len(names), len(shares) + 1))
     np.add.at(sums, positions, np.column_stack([shares.T, np.ones(len(units))]))
     chances = np.full(len(names), 1 / len(names))
-    totals = np.vstack(
-        [random.multinomial(len(names), chances, size=CHUNK) @ sums for _ in range(N_RESAMPLES // CHUNK)]
-    )
+    sizes = significance.at_once(N_RESAMPLES, len(names))
+    totals = np.vstack([random.multinomial(len(names), chances, size=size) @ sums for size in sizes])
     return np.asarray(totals[:, :-1] / totals[:, -1:])
 
 

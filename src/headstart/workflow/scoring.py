@@ -1,7 +1,7 @@
 """What candidates come to on the test part: the first place that asks them about it, the decision made."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from headstart.base import filenames, records
@@ -46,14 +46,15 @@ def measure(
     test = photos.test
     asked = {one.name: trained[one.name].answer(test.unlabelled) for one in ranking}
     answers = {name: one.probabilities for name, one in asked.items()}
-    found, rows = [], []
+    found = []
     for candidate in ranking:
-        probabilities = answers[candidate.name]
         scores = score(candidate, asked[candidate.name], photos, settings)
         repeats = measure_repeats(trained[candidate.name], scores, test)
         found.append(dataclasses.replace(candidate, test=scores, repeats=repeats))
-        rows += prediction_rows(candidate, test, probabilities, photos.class_names)
     header = filenames.predictions_columns(photos.class_names)
+    rows = (
+        row for one in ranking for row in prediction_rows(one, test, answers[one.name], photos.class_names)
+    )
     records.write_csv(run.folder / filenames.PREDICTIONS, header, rows)
     right = {name: one.argmax(axis=1) == test.labels for name, one in answers.items()}
     return Tested(tuple(found), answers, right)
@@ -104,11 +105,11 @@ def without_leaks(correct: Bools, photos: Photos, settings: Settings) -> Without
 
 def prediction_rows(
     candidate: Candidate, part: Part, probabilities: Floats, class_names: tuple[str, ...]
-) -> list[tuple[object, ...]]:
-    """Return the rows of predictions.csv for one candidate."""
+) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of predictions.csv for one candidate."""
     best = probabilities.argmax(axis=1)
-    return [
-        (
+    for path, label, predicted, row in zip(part.paths, part.labels, best, probabilities, strict=True):
+        yield (
             candidate.backbone,
             candidate.technique,
             path,
@@ -117,5 +118,3 @@ def prediction_rows(
             f"{row[predicted]:.6f}",
             *(f"{one:.6f}" for one in row),
         )
-        for path, label, predicted, row in zip(part.paths, part.labels, best, probabilities, strict=True)
-    ]
