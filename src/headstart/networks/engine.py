@@ -46,7 +46,7 @@ LARGEST_XML = 1 << 23
 
 ROOM = 1 << 28
 """Bytes that there must be to compile a graph. OpenVINO (2026.4) that finds no memory for one of its threads
-ends the process or waits for ever: beside other programs 12 times of 95 with 200 MB left, and none of 47 with
+ends the process or waits for ever: beside other programs 12 times of 95 with 200 MB left, and none of 42 with
 240 and more."""
 
 KERAS_BATCH = 32
