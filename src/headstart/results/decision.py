@@ -93,14 +93,16 @@ def choose(alternatives: Sequence[Alternative], margin: float) -> Alternative | 
 
 
 def saved(other: Alternative) -> str:
-    """Return what a cheaper candidate saves, in words.
+    """Return what a cheaper candidate saves, in words; a cost that is alike, see `ALIKE`, is not named.
 
     Example:
-        >>> saved(Alternative("lite0", "features", 341, -0.02, -0.05, 0.6, 0.97))
-        '40% of the time and 3% of the size'
+        >>> saved(Alternative("lite0", "features", 341, -0.02, -0.05, 0.6, 0.87))
+        '40% of the time and 13% of the size'
+        >>> saved(Alternative("lite0", "features", 341, -0.02, -0.05, 0.99, 0.66))
+        '34% of the size'
     """
     costs = (("time", other.latency_ratio), ("size", other.size_ratio))
-    return " and ".join(f"{1 - ratio:.0%} of the {name}" for name, ratio in costs if round(ratio, 2) < 1)
+    return " and ".join(f"{1 - ratio:.0%} of the {name}" for name, ratio in costs if ratio * ALIKE < 1)
 
 
 def _why(ranking: Sequence[Candidate], chosen: Alternative | None, margin: float) -> str:
