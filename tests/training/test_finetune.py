@@ -143,6 +143,41 @@ def test_what_passes_are_measured_by_is_the_probe(parts: tuple[Part, Part]) -> N
     assert start.validation_accuracy == (expected.argmax(axis=1) == parts[1].labels).mean()
 
 
+def mean_of_logits(*answers: np.ndarray) -> np.ndarray:
+    """The geometric mean of the probabilities, so that a photo's come to 1."""
+    product = np.prod(answers, axis=0) ** (1 / len(answers))
+    return np.asarray(product / product.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("unfreeze", ["last", "all"])
+@pytest.mark.parametrize("helps", [True, False])
+def test_the_mean_with_the_probe_is_taken_where_it_has_the_lower_loss(
+    helps: bool, unfreeze: str, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, made = ready(unfreeze)
+    passes = list[np.ndarray]()
+    ask = Tuner._answers
+
+    def noted(self: Tuner, session: Any, chosen: Any) -> Any:
+        passes.append(ask(self, session, chosen))
+        return passes[-1]
+
+    with monkeypatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(Tuner, "_answers", noted)
+        if not helps:
+            patch.setattr(finetune, "mean_of", lambda probed, trained: np.full_like(probed, 0.5))
+        tuned = train(made, probed(model, parts[0]), parts, ENOUGH, Path(folder))
+    start, *_, end = passes
+    mean, labels = mean_of_logits(start, end), parts[1].labels
+    assert tuned.has_gained
+    assert helps == tuned.is_mean == (len(tuned.head.weights) > 8)
+    assert log_loss(labels, end) == pytest.approx(tuned.history[-1].validation_loss, rel=1e-4)
+    if helps:
+        assert log_loss(labels, mean) < log_loss(labels, end)
+    assert tuned.answers == pytest.approx(mean if helps else end, abs=1e-5)
+    assert answered(tuned, parts[1]) == pytest.approx(tuned.answers, abs=2e-4)  # kept at half precision
+
+
 @pytest.mark.parametrize("learning_rate", [1e-3, 50.0])
 def test_what_is_left_is_no_worse_than_the_probe(parts: tuple[Part, Part], learning_rate: float) -> None:
     _, tuned = run(parts, replace(RECIPE, learning_rate=learning_rate, epochs=3))

@@ -8,6 +8,7 @@ import pytest
 from headstart.networks import backbones
 from headstart.networks.backbones import import_keras
 from headstart.training import tail
+from headstart.training.tail import Divided
 
 
 def pictures(size_px: int) -> np.ndarray:
@@ -42,6 +43,22 @@ def test_trunk_and_tail_together_are_the_backbone(name: str, unfreeze: str, feat
     assert np.abs(asked(divided.whole, pixels) - expected).max() < tolerance
     assert np.abs(asked(divided.tail, middle) - expected).max() < tolerance
     assert (divided.trunk is None) == (unfreeze == "all" or (name, unfreeze) == ("tiny", "20"))
+    assert_both_stand_beside_each_other(divided, pixels, expected)
+
+
+def assert_both_stand_beside_each_other(divided: Divided, pixels: np.ndarray, then: np.ndarray) -> None:
+    """Layers that were trained, of which one bias stands for all here, beside the same as they were."""
+    before = divided.tail.get_weights()
+    bias = next(one for one in reversed(divided.tail.trainable_weights) if len(one.shape) == 1)
+    bias.assign(bias + 1)
+    trained, n_early = asked(divided.whole, pixels), divided.n_early
+    found = asked(divided.beside(before), pixels)
+    expected = np.hstack([then, trained[:, n_early:]])
+    tolerance = 1e-4 * np.abs(expected).max()
+    assert np.abs(trained[:, n_early:] - then[:, n_early:]).max() > 10 * tolerance
+    assert np.abs(trained[:, :n_early] - then[:, :n_early]).max(initial=0) < tolerance
+    assert np.abs(found - expected).max() < tolerance
+    assert np.abs(asked(divided.whole, pixels) - trained).max() == 0  # and it stays trained
 
 
 @pytest.mark.parametrize(

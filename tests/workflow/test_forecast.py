@@ -62,9 +62,9 @@ def test_fine_tuning_costs_its_views_its_steps_and_its_conversion() -> None:
     # 2 views of 1,000 photos and one of 200; 2 passes; forward alone before and after them.
     expected = 8.0 + 2200 * 0.004 + (2000 + 3 * 200 / 3) * 0.02
     assert stages["finetune"] == pytest.approx(expected)
-    # Novelty is measured from 1,000 photos, and asked of 200.
-    assert stages["convert"] == pytest.approx(6.0 + 1200 * 0.01)
-    assert stages["test of the fine-tuned"] == pytest.approx(300 * 0.01)
+    # Novelty is measured from 1,000 photos, and asked of 200; trained layers stand beside those as they were.
+    assert stages["convert"] == pytest.approx(6.0 + 1200 * 1.6 * 0.01)
+    assert stages["test of the fine-tuned"] == pytest.approx(300 * 1.6 * 0.01)
     built = forecast.finetune_stages(COSTS, replace(WORK, is_built=True))
     assert stages["finetune"] - built["finetune"] == pytest.approx(8.0)
 

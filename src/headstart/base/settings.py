@@ -158,7 +158,7 @@ class Settings:
     report: bool = option(
         True, f"Write {filenames.REPORT} and a model card, {filenames.CARD}, into the run folder."
     )
-    batch_size: int = option(32, "Photos to a training step.", minimum=1)
+    batch_size: int = option(16, "Photos to a training step.", minimum=1)
     learning_rate: float = option(3e-4, "Peak learning rate of fine-tuning.", positive=True)
     engine: str = option(
         "auto", "What runs the networks: auto takes keras on a GPU, else openvino.", choices=ENGINES

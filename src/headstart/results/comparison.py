@@ -82,6 +82,7 @@ class Training:
         effects: What augmentation was checked for, with `augment="auto"`.
         history: The probe (epoch 0) and each pass.
         best_epoch: The pass that its weights come from: the last, or 0, the probe's.
+        is_mean: Whether its layers stand in it as they were, too, under the probe: it gives the mean of both.
         shares: Of a mean of fine-tuned networks, what each has in it; none else.
     """
 
@@ -92,6 +93,7 @@ class Training:
     effects: tuple[Effect, ...] = ()
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
+    is_mean: bool = False
     shares: tuple[float, ...] = ()
 
 

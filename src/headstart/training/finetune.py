@@ -73,7 +73,8 @@ class FineTuned:
     """A trained Keras graph, pixels to features, its head, and how they came about.
 
     Where it has not gained on the probe it is the pretrained network with that: on validation it is never
-    worse. Nothing between is chosen from, so that validation flatters it little.
+    worse. Where the mean of both, by their logits, has the lower log loss there, its layers stand in it as
+    they were, too, beside the trained. Nothing else is chosen from, so that validation flatters it little.
     `answers`, float32 (M, C), are its probabilities for the validation photos of all folds, in their order;
     where there are several folds, those of the networks that were trained in them.
     """
@@ -82,6 +83,7 @@ class FineTuned:
     head: Head
     history: tuple[Epoch, ...]
     has_gained: bool
+    is_mean: bool
     trained_layers: int
     answers: Floats
 
@@ -211,18 +213,22 @@ class Tuner:
         ]
         labels = lesson.photos.labels[lesson.validation]
         probed, ended = (np.concatenate([one.passes[number] for one in attempts]) for number in (0, -1))
-        has_gained = _score(ended, labels) > _score(probed, labels)
+        answers = min(ended, mean_of(probed, ended), key=lambda one: log_loss(labels, one))
+        has_gained = _score(answers, labels) > _score(probed, labels)
+        is_mean = has_gained and answers is not ended
         if not has_gained:
             self.model.set_weights(self._untrained(probes.whole))
         elif lesson.has_folds:
             self._train_all(session)
+        head = self._head(probes.whole.l2)
         return FineTuned(
-            model=self.divided.whole,
-            head=self._head(probes.whole.l2),
+            model=self.divided.beside(self._pretrained) if is_mean else self.divided.whole,
+            head=self._beside(probes.whole, head) if is_mean else head,
             history=_history(attempts, labels),
             has_gained=has_gained,
+            is_mean=is_mean,
             trained_layers=self.divided.trained_layers,
-            answers=ended if has_gained else probed,
+            answers=answers if has_gained else probed,
         )
 
     def _begin(self, seed: int) -> None:
@@ -293,6 +299,13 @@ class Tuner:
         weights = weights * factor[:, None]
         return Head(weights, bias - centre @ weights, l2)
 
+    def _beside(self, probe: Head, trained: Head) -> Head:
+        """Return the head on the features of `Divided.beside` that gives the mean of two heads' logits."""
+        n = self.divided.n_early
+        early, half = probe.weights[:n] + trained.weights[:n], np.float32(0.5)
+        weights = np.concatenate([early, probe.weights[n:], trained.weights[n:]])
+        return Head(weights * half, (probe.bias + trained.bias) * half, trained.l2)
+
     def _pass(self, session: Session, train: Rows, number: int, title: str) -> float:
         """Train on every photo of `train` once; return the mean loss."""
         photos, recipe = session.photos, session.recipe
@@ -317,6 +330,23 @@ class Tuner:
         self.model.optimizer.learning_rate = rate
         self.model.reset_metrics()
         return float(self.model.train_on_batch(rows, labels, sample_weights))
+
+
+def mean_of(probed: Floats, trained: Floats) -> Floats:
+    """Return the mean by their logits of what the probe and the trained network answer, as probabilities.
+
+    They make different mistakes (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, whose
+    mean of outputs this is; that of the weights is no better than the end here). On photos of clothing,
+    flowers and textile that were held out of those to learn from, both backbones of the default, its log loss
+    was the lower in each of 16 trainings, by 1 to 22%; see docs/design.md.
+
+    Example:
+        >>> mean_of(np.array([[0.5, 0.5]]), np.array([[0.9, 0.1]])).round(3).tolist()
+        [[0.75, 0.25]]
+    """
+    tiny = np.finfo(np.float32).tiny
+    logits = (np.log(np.maximum(probed, tiny)) + np.log(np.maximum(trained, tiny))) / 2
+    return softmax(logits.astype(np.float32))
 
 
 def _with_head(backbone: "Model", n_classes: int) -> "Model":

@@ -24,7 +24,7 @@ WEIGHT_DECAY = 0.01
 DROPOUT = 0.2
 """The part of the features that a training step leaves out before the head."""
 
-STEPS, EPOCHS = 112, range(4, 16 + 1)
+STEPS, EPOCHS = 224, range(4, 16 + 1)
 """How many steps a training has at least, where so many passes come to that; see docs/performance.md."""
 
 
@@ -50,7 +50,7 @@ def epochs_for(n_train: int, batch_size: int) -> int:
     """Return how many passes over N photos to take where nothing else is asked for.
 
     Example:
-        >>> [epochs_for(n_train, 32) for n_train in (100, 200, 500, 1000, 100_000)]
+        >>> [epochs_for(n_train, 16) for n_train in (100, 200, 500, 1000, 100_000)]
         [16, 16, 7, 4, 4]
     """
     needed = math.ceil(STEPS / math.ceil(n_train / batch_size))

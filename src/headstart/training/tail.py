@@ -7,12 +7,13 @@ In the folded kernels a step is as large as it says.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.networks.backbones import import_keras
 
@@ -33,6 +34,8 @@ class Divided:
         trunk: Pixels to rows (batch, L), nothing in it trained; None when the boundary is the pixels.
         tail: Rows, or pixels where there is no trunk, to features.
         trained_layers: Layers of the tail that learn; BatchNorms are not among them.
+        boundary: Name of the last layer before the tail.
+        n_early: How many of the features, the first, places before the boundary give.
     """
 
     name: str
@@ -40,6 +43,37 @@ class Divided:
     trunk: "Model | None"
     tail: "Model"
     trained_layers: int
+    boundary: str
+    n_early: int
+
+    def beside(self, before: Sequence[NDArray[Any]]) -> "Model":
+        """Return pixels to the features of the tail as it was once and, behind them, as it is.
+
+        The trunk is there once, and so are the `n_early` features that it gives, which stand before both.
+
+        Args:
+            before: The tail's weights of then, as `get_weights` gives them.
+        """
+        keras, whole = import_keras(), self.whole
+        then, now = self._copy(before), self.whole
+        pixels = keras.Input(whole.input.shape[1:], dtype="float32", name="pixels")
+        cut, early = _handed_over(whole, self.boundary)
+        at_cut, *seen = (
+            keras.Model(whole.input, [cut, *early], name="trunk")(pixels) if self.trunk else [pixels]
+        )
+        for model, name in ((then, "before"), (now, "trained")):
+            late = keras.Model(_handed_over(model, self.boundary)[0], _late(model, self.boundary), name=name)
+            seen += late(at_cut)
+        return keras.Model(pixels, keras.layers.Concatenate(name="features")(seen), name=self.name)
+
+    def _copy(self, weights: Sequence[NDArray[Any]]) -> "Model":
+        """Return a copy of the whole with these weights in its tail."""
+        current = self.tail.get_weights()
+        self.tail.set_weights(weights)
+        copy = import_keras().models.clone_model(self.whole)
+        copy.set_weights(self.whole.get_weights())
+        self.tail.set_weights(current)
+        return copy
 
 
 def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
@@ -64,11 +98,23 @@ def divide(backbone: "Model", last_block: str, unfreeze: str) -> Divided:
     for index, layer in enumerate(whole.layers):
         layer.trainable = index >= position and not _is_normalization(layer)
     if first == names[0]:
-        return Divided(backbone.name, whole, None, whole, len(trained))
-    cut = whole.get_layer(first).output
+        return Divided(backbone.name, whole, None, whole, len(trained), first, 0)
+    cut, early = _handed_over(whole, first)
+    n_early = sum(one.shape[-1] for one in early)
+    trunk, tail = _trunk(whole, cut, early), _tail(whole, cut, early)
+    return Divided(backbone.name, whole, trunk, tail, len(trained), first, n_early)
+
+
+def _handed_over(whole: "Model", boundary: str) -> tuple["KerasTensor", list["KerasTensor"]]:
+    """Return the map at the boundary, and the features that places before it give."""
+    cut = whole.get_layer(boundary).output
     after = _after(whole, cut)
-    early = [one for one in _parts(whole) if id(one._keras_history.operation) not in after]
-    return Divided(backbone.name, whole, _trunk(whole, cut, early), _tail(whole, cut, early), len(trained))
+    return cut, [one for one in _parts(whole) if id(one._keras_history.operation) not in after]
+
+
+def _late(whole: "Model", boundary: str) -> list["KerasTensor"]:
+    """Return the features that places behind the boundary give: they stand behind those before it."""
+    return _parts(whole)[len(_handed_over(whole, boundary)[1]) :]
 
 
 def _trunk(whole: "Model", cut: "KerasTensor", early: list["KerasTensor"]) -> "Model":

@@ -90,6 +90,7 @@ def params_of(one: Candidate, seed: int) -> Params:
         "trained_layers": training.trained_layers,
         "operations": ",".join(training.operations),
         "best_epoch": training.best_epoch,
+        "is_mean": training.is_mean,
         "seed": seed,
     }
 

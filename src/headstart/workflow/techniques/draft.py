@@ -147,7 +147,7 @@ class Draft:
         record = self._record(outcome, opened, class_names)
         Classifier(record, pieces.on(backbone)).save(self.model)
         pieces.save(self.model)
-        n_head = (backbone.output_shape[0] + 1) * len(class_names)
+        network = opened.row.parameters if pieces.backbone is None else pieces.backbone.count_params()
         candidate = Candidate(
             backbone=self.backbone,
             technique=self.technique,
@@ -155,7 +155,7 @@ class Draft:
             test=None,
             calibration=outcome.calibration,
             seconds=seconds_of(self.technique, opened.watch.seconds),
-            parameters=opened.row.parameters + n_head,
+            parameters=network + (backbone.output_shape[0] + 1) * len(class_names),
             size_mb=max(file.stat().st_size for file in self.model.iterdir() if file.is_file()) / 1e6,
             latency_ms=0.0,
             training=outcome.training,

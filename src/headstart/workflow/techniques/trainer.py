@@ -196,6 +196,7 @@ def training_of(tuned: FineTuned, recipe: Recipe, effects: tuple[Effect, ...]) -
         effects=effects,
         history=tuned.history,
         best_epoch=len(tuned.history) - 1 if tuned.has_gained else 0,
+        is_mean=tuned.is_mean,
     )
 
 
