@@ -154,7 +154,51 @@ def decisions(figures: dict[str, Any]) -> str:
 `headstart compare` by default, seeds {seeds}; a+b by features is two backbones under one head, by \
 fine-tuning the mean of two networks. Means over seeds, of test each seed's too:
 
-{table(("photos", "candidate", "validation", "test", "log loss", "recommended"), rows)}"""
+{table(("photos", "candidate", "validation", "test", "log loss", "recommended"), rows)}
+
+Was fine-tuning worth it? What it changed test accuracy by against features of the same networks, in points, \
+by seed, each with its 95% interval; *better* and *worse* are more than chance:
+
+{table(("photos", "networks", "points, by seed", "better", "worse"), worths(figures["sets"]))}"""
+
+
+def worths(sets: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return rows of what fine-tuning gained on features, by photos and networks."""
+    rows = []
+    for photos, runs in sets.items():
+        for name in sorted({one["backbone"] for run in runs for one in run["worth"]}):
+            own = [one for run in runs for one in run["worth"] if one["backbone"] == name]
+            points = [
+                f"{100 * one['gain']:+.1f} ({100 * one['interval']['low']:+.1f} to "
+                f"{100 * one['interval']['high']:+.1f})"
+                for one in own
+            ]
+            decisions = [one["decision"] for one in own]
+            counts = [f"{decisions.count(word)} of {len(own)}" for word in ("better", "worse")]
+            rows.append((photos, name, ", ".join(points), *counts))
+    return rows
+
+
+def steps(figures: dict[str, Any]) -> str:
+    """Return how fast steps of fine-tuning are, by ways to compute them."""
+    ways = list(next(iter(figures["backbones"].values())))
+    rows = [
+        (
+            name,
+            f"{own[ways[0]]['steps_per_s']:.1f}",
+            f"{own[ways[0]]['part_of_limit']:.0%}",
+            *(f"{own[way]['photos_per_s']:.0f}" for way in ways),
+        )
+        for name, own in figures["backbones"].items()
+    ]
+    return f"""\
+## Fine-tuning: steps
+
+Batches of {figures["batch_size"]}, the layers that are trained by default, on activations that are there. \
+*Of the limit*: of the multiply-adds per second of a product of matrices, a step taken for three times the \
+forward pass. Photos/s by ways to compute:
+
+{table(("backbone", "steps/s", "of the limit", *ways), rows)}"""
 
 
 def passes(figures: dict[str, Any]) -> str:
@@ -390,6 +434,7 @@ def main() -> None:
         commands,
         decisions,
         finetuning,
+        steps,
         passes,
         plain_loop,
         forecasts,

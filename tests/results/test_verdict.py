@@ -178,8 +178,8 @@ def test_all_there_is_to_say() -> None:
         "whole comparison took 10 min 55 s, forecast 12 min 0 s, and left out fine-tuning of mobile for lack "
         "of time.",
         "The check of 3,781 photos gave 3 findings (1 leak, 2 duplicate), and 41 of 3,409 labels look wrong "
-        "(suspects.csv), where to a model that is right on 86%, about 17 of as many right labels would: look "
-        "first at hat/3.jpg, labelled hat and more like shoe.",
+        "(suspects.csv), where to a model that is 86% sure on average, about 17 of as many right labels "
+        "would: look first at hat/3.jpg, labelled hat and more like shoe.",
         "The weakest class is shirt: 80 of its 100 test photos are found, and 15 are taken for shoe.",
         "One point of accuracy takes about 1,900 more training photos (910 to 5,200), by the learning curve "
         "of the features.",
@@ -403,20 +403,20 @@ def test_labels_that_all_look_right() -> None:
         (
             97,
             Expectation("textile/features", 1600, 0.86, 90.2, 130),
-            "97 of 1,600 labels look wrong, which is no sign that they are: to a model that is right on 86%, "
-            "about 90 of as many right labels would (suspects.csv)",
+            "97 of 1,600 labels look wrong, which is no sign that they are: to a model that is 86% sure on "
+            "average, about 90 of as many right labels would (suspects.csv)",
         ),
         (
             1,
             Expectation("lite0/features", 1600, 0.991, 0.3, 1),
-            "1 of 1,600 labels looks wrong, which is no sign that they are: to a model that is right on 99%, "
-            "hardly any of as many right labels would (suspects.csv)",
+            "1 of 1,600 labels looks wrong, which is no sign that they are: to a model that is 99% sure on "
+            "average, hardly any of as many right labels would (suspects.csv)",
         ),
         (
             2,
             Expectation("lite0/features", 1600, 0.991, 0.3, 1),
-            "2 of 1,600 labels look wrong (suspects.csv), where to a model that is right on 99%, hardly any "
-            "of as many right labels would: look first at hat/3.jpg, labelled hat and more like shoe",
+            "2 of 1,600 labels look wrong (suspects.csv), where to a model that is 99% sure on average, "
+            "hardly any of as many right labels would: look first at hat/3.jpg, labelled hat and more like shoe",
         ),
         (
             2,

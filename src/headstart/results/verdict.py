@@ -467,7 +467,8 @@ def _labels(evidence: Evidence) -> str:
     if expected is None:
         return f"{text} ({filenames.SUSPECTS}): {look}"
     about = f"about {_rounded(round(expected.n_expected))}" if expected.n_expected >= 0.5 else "hardly any"
-    honest = f"to a model that is right on {expected.accuracy:.0%}, {about} of as many right labels would"
+    sure = f"{expected.accuracy:.0%} sure on average"
+    honest = f"to a model that is {sure}, {about} of as many right labels would"
     if len(suspects) > expected.n_most:
         return f"{text} ({filenames.SUSPECTS}), where {honest}: {look}"
     return f"{text}, which is no sign that they are: {honest} ({filenames.SUSPECTS})"
