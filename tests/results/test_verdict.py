@@ -416,7 +416,8 @@ def test_labels_that_all_look_right() -> None:
             2,
             Expectation("lite0/features", 1600, 0.991, 0.3, 1),
             "2 of 1,600 labels look wrong (suspects.csv), where to a model that is 99% sure on average, "
-            "hardly any of as many right labels would: look first at hat/3.jpg, labelled hat and more like shoe",
+            "hardly any of as many right labels would: look first at hat/3.jpg, labelled hat and more like "
+            "shoe",
         ),
         (
             2,
