@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from headstart.networks import backbones, classifier, engine
 from headstart.networks.classifier import Classifier
 from headstart.networks.engine import KerasEngine
 from headstart.networks.pieces import Pieces
+from headstart.training import tail
 
 
 def stirred(name: str, size_px: int) -> Any:
@@ -30,9 +32,19 @@ def stirred(name: str, size_px: int) -> Any:
     return network
 
 
-def with_model(run: Path, name: str, size_px: int) -> Path:
+def beside_itself(name: str, size_px: int) -> Any:
+    """A network whose last layers stand in it as they were and trained, of which one bias stands for all."""
+    row = backbones.find(name)
+    network = backbones.build(name, features="stages", image_size_px=size_px, random_weights=True)
+    divided = tail.divide(network, row.last_block, row.default_unfreeze)
+    before = divided.tail.get_weights()
+    bias = next(one for one in reversed(divided.tail.trainable_weights) if len(one.shape) == 1)
+    bias.assign(bias + np.random.default_rng(0).normal(size=bias.shape))
+    return divided.beside(before)
+
+
+def with_model(run: Path, network: Any, name: str, size_px: int) -> Path:
     """The run, as if such a network with a head of random numbers had been trained in it."""
-    network = stirred(name, size_px)
     record = dataclasses.replace(
         classifier.load_run(run).record, backbone=name, technique="finetune", image_size_px=size_px
     )
@@ -54,9 +66,14 @@ def with_model(run: Path, name: str, size_px: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["efficientnet_v2_b0", "resnet50_v2"])
-def test_a_family_agrees_in_every_format(finished: Finished, tmp_path: Path, name: str) -> None:
-    run = with_model(shutil.copytree(finished.folder, tmp_path / "run"), name, 96)
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [("efficientnet_v2_b0", stirred), ("resnet50_v2", stirred), ("mobilenet_v2", beside_itself)],
+)
+def test_a_family_agrees_in_every_format(
+    finished: Finished, tmp_path: Path, name: str, network: Callable[[str, int], Any]
+) -> None:
+    run = with_model(shutil.copytree(finished.folder, tmp_path / "run"), network(name, 96), name, 96)
     made = shipment.export(run, NAMES)
     assert made.refused == ()
     assert [one.n_other_labels for one in made.exports] == [0] * 5
