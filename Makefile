@@ -52,6 +52,7 @@ bench: $(READY) ## measure; DATA=FOLDER holds animals, clothing and flowers; thr
 	$(BIN)/python benchmarks/finetuning.py $(DATA)
 	$(BIN)/python benchmarks/passes.py $(DATA)
 	$(BIN)/python benchmarks/plain_loop.py $(DATA)
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/article.py $(DATA)
 	$(BIN)/python benchmarks/places.py $(DATA)
 	$(BIN)/python benchmarks/features.py $(DATA)

@@ -133,7 +133,12 @@ def finetuning(figures: dict[str, Any]) -> str:
 def decisions(figures: dict[str, Any]) -> str:
     """Return what all candidates come to with several seeds, and how often each was recommended."""
     rows = []
-    for photos, runs in figures["sets"].items():
+    n_seeds = len(figures["seeds"])
+    sets = {
+        photos if len(runs) == n_seeds else f"{photos}, {len(runs)} of {n_seeds} seeds": runs
+        for photos, runs in figures["sets"].items()
+    }
+    for photos, runs in sets.items():
         for name in runs[0]["candidates"]:
             own = [run["candidates"][name] for run in runs]
             tests = [one["test"] for one in own]
@@ -159,7 +164,7 @@ fine-tuning the mean of two networks. Means over seeds, of test each seed's too:
 Was fine-tuning worth it? What it changed test accuracy by against features of the same networks, in points, \
 by seed, each with its 95% interval; *better* and *worse* are more than chance:
 
-{table(("photos", "networks", "points, by seed", "better", "worse"), worths(figures["sets"]))}"""
+{table(("photos", "networks", "points, by seed", "better", "worse"), worths(sets))}"""
 
 
 def worths(sets: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -33,7 +33,7 @@ WAYS: dict[str, dict[str, str]] = {
     "mixed bfloat16": {"HEADSTART_BENCHMARK_POLICY": "mixed_bfloat16"},
     "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
-N_STEPS, N_CLASSES, SIDE = 12, 10, 2048
+N_STEPS, N_CLASSES, SIDE = 8, 10, 2048
 
 
 def multiply_adds(model: Any) -> int:
