@@ -160,7 +160,6 @@ def decisions(figures: dict[str, Any]) -> str:
 fine-tuning the mean of two networks. Means over seeds, of test each seed's too:
 
 {table(("photos", "candidate", "validation", "test", "log loss", "recommended"), rows)}
-
 Was fine-tuning worth it? What it changed test accuracy by against features of the same networks, in points, \
 by seed, each with its 95% interval; *better* and *worse* are more than chance:
 
