@@ -292,6 +292,17 @@ def test_the_passes(changed: Callable[..., Path], results: dict[str, Any]) -> No
     ]
 
 
+@pytest.mark.parametrize("is_mean", [True, False])
+def test_layers_that_stay_as_they_were_are_told_of(changed: Callable[..., Path], is_mean: bool) -> None:
+    def choose_finetune(found: dict[str, Any]) -> None:
+        found["recommended"]["technique"] = "finetune"
+        (tuned,) = [one for one in found["candidates"] if one["technique"] == "finetune"]
+        tuned["training"] |= {"best_epoch": len(tuned["training"]["history"]) - 1, "is_mean": is_mean}
+
+    text = card.render(changed(choose_finetune))
+    assert ("beside the trained layers the same layers stay as pretrained" in text) == is_mean
+
+
 def test_feature_extraction_claims_no_passes(changed: Callable[..., Path]) -> None:
     def choose_features(found: dict[str, Any]) -> None:
         found["recommended"]["technique"] = "features"

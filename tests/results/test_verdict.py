@@ -243,6 +243,9 @@ def test_what_the_last_pass_gained_and_more_would_cost() -> None:
         return verdict.write(replace(WHOLE, candidates=(use, *TRIED[1:])))
 
     assert said.format("4 min 22 s") in write(trained)
+    mean = replace(trained, training=replace(trained.training, is_mean=True))
+    alone = said.replace("validation from", "validation of the trained layers alone from")
+    assert alone.format("4 min 22 s") in write(mean)
     seeds = (Repeat(0, 0.92, 0.91), Repeat(1, 0.92, 0.93))
     assert said.format("2 min 11 s") in write(replace(trained, repeats=seeds))
     kept_probe = replace(trained, training=replace(trained.training, best_epoch=0))

@@ -389,11 +389,12 @@ def _passes(use: Candidate) -> str:
         return ""
     before, last = history[-2:]
     once = use.seconds["finetune"] / max(1, len(use.repeats))
+    whose = " of the trained layers alone" if use.training.is_mean else ""
     return (
-        f"The last of its {last.number} passes changed validation from {before.validation_accuracy:.1%} "
-        f"right to {last.validation_accuracy:.1%}, and the log loss from {before.validation_loss:.3f} to "
-        f"{last.validation_loss:.3f}; to train with twice as many, `--epochs {2 * last.number}`, would take "
-        f"about {in_words(2 * once)}."
+        f"The last of its {last.number} passes changed validation{whose} from "
+        f"{before.validation_accuracy:.1%} right to {last.validation_accuracy:.1%}, and the log loss from "
+        f"{before.validation_loss:.3f} to {last.validation_loss:.3f}; to train with twice as many, "
+        f"`--epochs {2 * last.number}`, would take about {in_words(2 * once)}."
     )
 
 

@@ -155,3 +155,13 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return logits that `softmax` makes these probabilities of, finite also where one is 0.
+
+    Example:
+        >>> softmax(logits_of(np.array([[0.75, 0.25]], np.float32))).tolist()
+        [[0.75, 0.25]]
+    """
+    return np.asarray(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), np.float32)

@@ -16,7 +16,7 @@ from headstart.networks.engine import Engine
 from headstart.photos.splits import Fold, Lesson, Part
 from headstart.pictures.pixels import Pixels, batches
 from headstart.results.comparison import Epoch
-from headstart.statistics.metrics import log_loss, softmax
+from headstart.statistics.metrics import log_loss, logits_of, softmax
 from headstart.storage.checkpoint import Checkpoints
 from headstart.training.inputs import Feeder, Inputs, training_batches
 from headstart.training.recipe import DROPOUT, HEAD_RATE, TYPICAL_KERNEL, WEIGHT_DECAY, Recipe, part_of_rate
@@ -336,17 +336,15 @@ def mean_of(probed: Floats, trained: Floats) -> Floats:
     """Return the mean by their logits of what the probe and the trained network answer, as probabilities.
 
     They make different mistakes (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, whose
-    mean of outputs this is; that of the weights is no better than the end here). On photos that
-    were held out of those to learn from its log loss was lower than the trained network's in 22 of 24
-    trainings on clothing, flowers, textile and animals, and by a tenth on average (docs/design.md).
+    mean of outputs this is; that of the weights is no better than the end here). On photos that were held
+    out of those to learn from its log loss was lower than the trained network's in 22 of 24 trainings on
+    clothing, flowers, textile and animals, and by a tenth on average (docs/design.md).
 
     Example:
         >>> mean_of(np.array([[0.5, 0.5]]), np.array([[0.9, 0.1]])).round(3).tolist()
         [[0.75, 0.25]]
     """
-    tiny = np.finfo(np.float32).tiny
-    logits = (np.log(np.maximum(probed, tiny)) + np.log(np.maximum(trained, tiny))) / 2
-    return softmax(logits.astype(np.float32))
+    return softmax((logits_of(probed) + logits_of(trained)) / np.float32(2))
 
 
 def _with_head(backbone: "Model", n_classes: int) -> "Model":

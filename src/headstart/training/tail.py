@@ -55,13 +55,11 @@ class Divided:
             before: The tail's weights of then, as `get_weights` gives them.
         """
         keras, whole = import_keras(), self.whole
-        then, now = self._copy(before), self.whole
         pixels = keras.Input(whole.input.shape[1:], dtype="float32", name="pixels")
         cut, early = _handed_over(whole, self.boundary)
-        at_cut, *seen = (
-            keras.Model(whole.input, [cut, *early], name="trunk")(pixels) if self.trunk else [pixels]
-        )
-        for model, name in ((then, "before"), (now, "trained")):
+        trunk = keras.Model(whole.input, [cut, *early], name="trunk")
+        at_cut, *seen = trunk(pixels) if self.trunk else [pixels]
+        for model, name in ((self._copy(before), "before"), (whole, "trained")):
             late = keras.Model(_handed_over(model, self.boundary)[0], _late(model, self.boundary), name=name)
             seen += late(at_cut)
         return keras.Model(pixels, keras.layers.Concatenate(name="features")(seen), name=self.name)

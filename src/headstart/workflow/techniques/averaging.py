@@ -18,7 +18,7 @@ from headstart.networks.pieces import Pieces
 from headstart.photos.splits import Lesson
 from headstart.results.comparison import Training
 from headstart.statistics import metrics
-from headstart.statistics.metrics import log_loss, softmax
+from headstart.statistics.metrics import log_loss, logits_of, softmax
 from headstart.training.ridge import Head
 from headstart.workflow.techniques.bench import Bench, Opened, side_by_side
 from headstart.workflow.techniques.draft import Draft, Outcome, Trained
@@ -87,8 +87,8 @@ def _mean(both: tuple[tuple[Trial, Trained], tuple[Trial, Trained]], weight: flo
 
 def _logits(made: Trained) -> Floats:
     """Return what a network answered on validation as calibrated logits, up to a number for each photo."""
-    answered = np.maximum(made.validation.probabilities, np.finfo(np.float32).tiny)
-    return np.asarray(np.log(answered) / made.candidate.calibration.temperature, np.float32)
+    temperature = np.float32(made.candidate.calibration.temperature)
+    return logits_of(made.validation.probabilities) / temperature
 
 
 def _kept(mean: Mean, lesson: Lesson, bench: Bench) -> tuple[Opened, Trained]:
