@@ -530,3 +530,20 @@ def test_headway_of_what_is_worse_than_guessing_and_of_one_class() -> None:
 
 def test_of_backbones_tried_with_one_technique_nothing_is_said() -> None:
     assert verdict.worth_finetuning((FINETUNE, MOBILE), AGAINST, 307.0) == ()
+
+
+def test_what_kept_its_probe_was_not_worth_it() -> None:
+    history = (Epoch(0, None, 0.4, 0.88), Epoch(1, 0.3, 0.5, 0.86))
+    tuned = candidate(
+        "lite0",
+        "finetune",
+        seconds={"features": 20.0, "finetune": 131.0, "convert": 4.0},
+        training=Training(224, 0.1, history=history, best_epoch=0),
+    )
+    features = candidate("lite0", "features", seconds={"features": 20.0})
+    against = [compared(tuned, features, 0.0, "unclear")]
+    (found,) = verdict.worth_finetuning((tuned, features), against, 100.0)
+    assert found.measured == (
+        "Fine-tuning lite0 for 2 min 15 s gained nothing on validation on its features, whose head it kept: "
+        "it was not worth it."
+    )

@@ -171,12 +171,18 @@ def _worth(features: Candidate, finetune: Candidate, found: Comparison, photos_p
         photos_per_class=photos_per_class,
         headway=made,
         rule=rule,
-        measured=_measured(features.backbone, found, seconds),
+        measured=_measured(finetune, found, seconds),
         rule_of_thumb=_rule_of_thumb(rule, photos_per_class, made),
     )
 
 
-def _measured(backbone: str, found: Comparison, seconds: float) -> str:
+def _measured(finetune: Candidate, found: Comparison, seconds: float) -> str:
+    backbone, training = finetune.backbone, finetune.training
+    if training.history and not training.best_epoch:
+        return (
+            f"Fine-tuning {backbone} for {in_words(max(seconds, 0))} gained nothing on validation on its "
+            "features, whose head it kept: it was not worth it."
+        )
     outcome = {
         "better": "it was worth it",
         "worse": "it did harm",
